@@ -1,0 +1,105 @@
+"""What a batch, a source, an objective and an architecture are: the seams of the training side.
+
+Tensor dimensions: B rows, T positions of a window, V vocabulary, E model width.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+IGNORE = -100  # the label torch's cross-entropy leaves out by default
+
+
+class BadInput(ValueError):
+    """A value the user gave cannot be used; the message names it. Doors print it as one line."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch in the form every architecture reads.
+
+    `labels[b, t]` is what the model must say at position t, having read what row b may see from there:
+    every token before `prefix[b]`, and every token up to and including t. An objective is free to choose
+    tokens, labels and prefix; an architecture only decides how it wires that visibility.
+
+    tokens: (B, T) int64.
+    labels: (B, T) int64, `IGNORE` where nothing is asked.
+    prefix: (B,) int64, how many leading tokens are visible to each other in both directions, 0 to T.
+    start: the first position at which any row is asked to predict. Logits exist from here on.
+    shortest, longest: the range of `prefix` as plain numbers, so that no model has to ask the device.
+    """
+
+    tokens: Tensor
+    labels: Tensor
+    prefix: Tensor
+    start: int
+    shortest: int
+    longest: int
+
+    @classmethod
+    def of(cls, tokens: Tensor, labels: Tensor, prefix: Tensor) -> "Batch":
+        """Build a batch from (B, T) tokens, (B, T) labels and (B,) prefix lengths, all on the CPU.
+
+        Raises BadInput for a prefix outside 0..T, or labels that ask for nothing.
+        """
+        shortest, longest = int(prefix.min()), int(prefix.max())
+        if shortest < 0 or longest > tokens.shape[1]:
+            raise BadInput(
+                f"prefix lengths {shortest}..{longest} do not fit a window of {tokens.shape[1]} tokens"
+            )
+        asked = (labels != IGNORE).any(dim=0).nonzero()
+        if len(asked) == 0:
+            raise BadInput("no label in the batch: there is nothing to learn from it")
+        return cls(tokens, labels, prefix, int(asked[0]), shortest, longest)
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(
+            self.tokens.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.prefix.to(device, non_blocking=True),
+            self.start,
+            self.shortest,
+            self.longest,
+        )
+
+
+class Source(Protocol):
+    """Where tokens come from. Windows are (rows, T + 1) int64: T inputs and their successors."""
+
+    vocab_size: int
+    token_bytes: np.ndarray
+    """(V,) bytes of text each token stands for, so that losses can be told in bits per byte."""
+    manifest: dict
+    """What the tokens are: name, sha256 of train and validation tokens, counts, licence."""
+
+    def windows(self, position: int, rows: int, *, window: int, seed: int) -> Tensor:
+        """Training windows `position` .. `position + rows` of the endless stream that `seed` orders.
+
+        A pure function of its arguments: the position is all there is to checkpoint.
+        """
+        ...
+
+    def validation(self, rows: int, *, window: int) -> Tensor:
+        """The same `rows` validation windows each time, spread evenly over the validation tokens."""
+        ...
+
+
+class Objective(Protocol):
+    """Turns windows of text into a Batch: (B, T + 1) int64 tokens and a seeded generator."""
+
+    def __call__(self, windows: Tensor, generator: torch.Generator) -> Batch: ...
+
+
+class Architecture(Protocol):
+    """A torch module with a known cost."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Logits (B, T - batch.start, V), aligned with `batch.labels[:, batch.start:]`."""
+        ...
+
+    def flops(self, *, window: int, prefix: int, start: int) -> int:
+        """Matmul and attention FLOPs of one forward pass over one row; training costs three times that."""
+        ...
