@@ -101,5 +101,13 @@ class Architecture(Protocol):
         ...
 
     def flops(self, *, window: int, prefix: int, start: int) -> int:
-        """Matmul and attention FLOPs of one forward pass over one row; training costs three times that."""
+        """Matmul and attention FLOPs of one forward pass over one row; training costs three times that.
+
+        prefix: the longest in the batch. Rows with shorter ones are padded to it, and cost the same.
+        """
+        ...
+
+    def width_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Every parameter once: "vector_like" takes the same Adam learning rate at every width,
+        "matrix_like" one proportional to 1 / width (muP; Yang et al. 2022, Tensor Programs V, table 3)."""
         ...

@@ -1,0 +1,32 @@
+"""Who may see whom: boolean masks, True where a query (row) may attend to a key (column).
+
+B rows of a batch, T positions of a window. The two-token prefix of a four-token window:
+
+    causal(4, 4)    within(prefix 2, 4 keys)    prefix(prefix 2, 4)
+    1 0 0 0         1 1 0 0                     1 1 0 0
+    1 1 0 0                                     1 1 0 0
+    1 1 1 0                                     1 1 1 0
+    1 1 1 1                                     1 1 1 1
+"""
+
+import torch
+from torch import Tensor
+
+
+def causal(queries: int, keys: int, device: torch.device | None = None) -> Tensor:
+    """(queries, keys): the last `queries` positions of `keys`; each sees itself and all before it."""
+    every = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return every.tril(diagonal=keys - queries)
+
+
+def within(prefix: Tensor, keys: int) -> Tensor:
+    """(B, 1, 1, keys): the keys inside each row's prefix, seen by every query of every head."""
+    return (torch.arange(keys, device=prefix.device) < prefix[:, None])[:, None, None, :]
+
+
+def prefix(prefix: Tensor, keys: int) -> Tensor:
+    """(B, 1, keys, keys): both directions inside each row's prefix, causal after it.
+
+    A query after the prefix sees the prefix by causality already, so the prefix's keys are open to all.
+    """
+    return causal(keys, keys, prefix.device) | within(prefix, keys)

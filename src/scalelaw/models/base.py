@@ -1,0 +1,63 @@
+"""What all architectures share outside their stacks: the embedding, the output head, the width groups."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+from scalelaw.contracts import BadInput, Batch
+from scalelaw.shape import Shape
+
+# As large as the sum of what a stack's layers write at the start, so that neither drowns the other; the
+# same at every width, as muP asks of input weights.
+EMBEDDING_STD = 1.0
+
+
+class LanguageModel(nn.Module, ABC):
+    """Tokens in, logits out; subclasses wire what lies between.
+
+    tie_embeddings: the output head is the embedding transposed. The last hidden state is then scaled by
+    E ** -0.5, as in T5: the embedding's entries have size 1, not E ** -0.5 as a head's would, and without
+    the scale the first logits would have a standard deviation of sqrt(E).
+    An untied head starts at zero, so the first loss is exactly ln V, whatever the width.
+    """
+
+    def __init__(self, shape: Shape, vocab_size: int, tie_embeddings: bool) -> None:
+        super().__init__()
+        if vocab_size < 1:
+            raise BadInput(f"vocab_size must be at least 1, not {vocab_size}")
+        self.shape, self.vocab_size = shape, vocab_size
+        self.embedding = nn.Embedding(vocab_size, shape.width)
+        nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+        self.head = None if tie_embeddings else nn.Linear(shape.width, vocab_size, bias=False)
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (B, T - batch.start, V), aligned with `batch.labels[:, batch.start:]`."""
+
+    @abstractmethod
+    def flops(self, *, window: int, prefix: int, start: int) -> int:
+        """Forward matmul and attention FLOPs of one row of a batch whose longest prefix is `prefix`."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(B, T, E) to (B, T, V)."""
+        if self.head is not None:
+            return self.head(hidden)
+        return nn.functional.linear(hidden * self.shape.width**-0.5, self.embedding.weight)
+
+    def head_flops(self, positions: int) -> int:
+        return 2 * positions * self.shape.width * self.vocab_size
+
+    def width_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter once, by how Adam's learning rate must follow the width E (muP).
+
+        "vector_like": one dimension grows with E or none (embedding, norm gains): the same at every E.
+        "matrix_like": fan_in grows with E (hidden matrices, output head): proportional to 1 / E.
+        A tied embedding is vector-like. Yang et al. 2022, Tensor Programs V, table 3.
+        """
+        groups: dict[str, list[nn.Parameter]] = {"vector_like": [], "matrix_like": []}
+        for parameter in self.parameters():
+            vector = parameter.ndim == 1 or parameter is self.embedding.weight
+            groups["vector_like" if vector else "matrix_like"].append(parameter)
+        return groups

@@ -1,0 +1,35 @@
+"""A decoder-only transformer, open in one place: which attention its mask asks for."""
+
+from abc import abstractmethod
+
+from torch import Tensor
+
+from scalelaw.contracts import Batch
+from scalelaw.models.base import LanguageModel
+from scalelaw.models.layers import Attend, Block, Stack, rotation
+from scalelaw.shape import Shape
+
+
+class Decoder(LanguageModel):
+    """One stack over all T positions; Llama's block (Touvron et al. 2023)."""
+
+    def __init__(self, shape: Shape, vocab_size: int, *, tie_embeddings: bool) -> None:
+        super().__init__(shape, vocab_size, tie_embeddings)
+        writes = 2 * shape.depth
+        self.decoder = Stack([Block(shape, writes) for _ in range(shape.depth)], shape.width)
+
+    @abstractmethod
+    def attention(self, batch: Batch) -> Attend:
+        """How all layers attend on this batch."""
+
+    @abstractmethod
+    def pairs(self, window: int, prefix: int) -> int:
+        """Query-key products that `attention` computes, per head and row."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        turn = rotation(batch.tokens.shape[1], self.shape.head_dim, batch.tokens.device)
+        hidden = self.decoder(self.embedding(batch.tokens), batch.start, turn, self.attention(batch))
+        return self.logits(hidden)
+
+    def flops(self, *, window: int, prefix: int, start: int) -> int:
+        return self.decoder.flops(window, self.pairs(window, prefix)) + self.head_flops(window - start)

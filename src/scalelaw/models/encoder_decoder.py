@@ -1,0 +1,67 @@
+"""Encoder-decoder: a bidirectional encoder reads the prefix, a causal decoder the rest, looking across.
+
+T positions of the window, P of them the batch's longest prefix.
+"""
+
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalelaw import masks
+from scalelaw.contracts import BadInput, Batch
+from scalelaw.models.base import LanguageModel
+from scalelaw.models.layers import Block, CrossBlock, Stack, causal, rotation
+from scalelaw.shape import Shape
+
+
+class EncoderDecoder(LanguageModel):
+    """Two stacks with their own parameters and one embedding, counted once (T5; Raffel et al. 2020).
+
+    `shape.depth` is the blocks of both stacks together: depth // 2 in the encoder, the rest in the decoder,
+    so that a rung has about the N of a decoder-only model of that rung.
+    The decoder's first input is the last token of the prefix, where the first label stands: no start symbol
+    is needed. Both stacks rotate by the position in the window, so that distances mean the same in both.
+    Raises BadInput for a depth below 2, and for a batch with an empty prefix in some row.
+    """
+
+    def __init__(self, shape: Shape, vocab_size: int, *, tie_embeddings: bool) -> None:
+        super().__init__(shape, vocab_size, tie_embeddings)
+        if shape.depth < 2:
+            raise BadInput(
+                f"an encoder-decoder needs a depth of at least 2, one block a stack, not {shape.depth}"
+            )
+        encoder, decoder = shape.depth // 2, shape.depth - shape.depth // 2
+        self.encoder = Stack([Block(shape, writes=2 * encoder) for _ in range(encoder)], shape.width)
+        self.decoder = Stack([CrossBlock(shape, writes=3 * decoder) for _ in range(decoder)], shape.width)
+
+    def forward(self, batch: Batch) -> Tensor:
+        if batch.shortest < 1:
+            raise BadInput("an encoder-decoder has nothing to encode in a row with prefix 0")
+        window, longest = batch.tokens.shape[1], batch.longest
+        first = _first(batch.shortest, batch.start)
+        mixed = batch.shortest < longest
+        # One mask for the encoder's keys and the decoder's look across: a row's prefix, and no further.
+        inside = masks.within(batch.prefix, longest) if mixed else None
+        attend_prefix = partial(F.scaled_dot_product_attention, attn_mask=inside)
+
+        embedded = self.embedding(batch.tokens)  # (B, T, E)
+        turn = rotation(window, self.shape.head_dim, batch.tokens.device)
+        memory = self.encoder(embedded[:, :longest], 0, turn[:, :longest], attend_prefix)  # (B, P, E)
+        hidden = self.decoder(
+            embedded[:, first:], batch.start - first, turn[:, first:], causal, memory, attend_prefix
+        )
+        return self.logits(hidden)
+
+    def flops(self, *, window: int, prefix: int, start: int) -> int:
+        """Exact if all rows share the prefix, or the first label stands before the shortest one's end."""
+        if prefix < 1:
+            raise BadInput("an encoder-decoder has nothing to encode in a row with prefix 0")
+        read = window - _first(prefix, start)
+        encoder = self.encoder.flops(prefix, prefix * prefix)
+        return encoder + self.decoder.flops(read, read * read, prefix) + self.head_flops(window - start)
+
+
+def _first(shortest: int, start: int) -> int:
+    """Where the decoder begins: at the first label, or earlier if tokens after a prefix would go unread."""
+    return min(start, shortest - 1)
