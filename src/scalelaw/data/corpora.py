@@ -53,7 +53,7 @@ def text(
     corpus = readers.open_text(path, column=column, group=group, subset=subset)
     return prepare(
         corpus.documents,
-        name="text",
+        name=corpus.name,
         identity=corpus.identity,
         licence="the user's own",
         tokenizer=tokenizer,
@@ -78,10 +78,9 @@ def prepare(
 
     identity: what decides the documents; with the other arguments it decides every token.
     """
-    source = identity.get("path", name)
 
     def build(directory: Path) -> None:
-        sides = split(documents(), source=source, salt=salt, share=validation)
+        sides = split(documents(), source=name, salt=salt, share=validation)
         tokenizer.train(sides.train)
         tokenizer.save(directory)
         about = {
@@ -103,8 +102,8 @@ def prepare(
         }
         shards.write(directory, streams, tokenizer.vocab_size, about)
 
-    decides = {**identity, **tokenizer.identity(), "salt": salt, "validation": validation}
-    directory = shards.directory_for(Path(cache), f"{name}-{tokenizer.name}", decides)
+    decides = {"name": name, **identity, **tokenizer.identity(), "salt": salt, "validation": validation}
+    directory = shards.directory_for(Path(cache), f"{name.replace('/', '-')}-{tokenizer.name}", decides)
     shards.build_once(directory, build)
     manifest, tokens = shards.load(directory)
     tokenizer.load(directory)

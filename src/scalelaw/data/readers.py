@@ -1,8 +1,9 @@
 """The user's text: a .txt, .jsonl or .parquet file, a folder of them, or the name of a dataset on the hub."""
 
+import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ EXTRA = "pip install 'scalelaw[text]'"
 class Corpus:
     """Documents to be read when asked, and what decides them."""
 
+    name: str
     documents: Callable[[], Iterable[Document]]
     identity: dict
 
@@ -42,20 +44,23 @@ def open_text(path: str | None, *, column: str, group: str | None, subset: str |
     if place.exists():
         files = text_files(place)
         return Corpus(
-            lambda: (d for f in files for d in read(f, fields, alone=not place.is_dir())),
-            {
-                "path": place.name,
-                "column": column,
-                "group": group,
-                "files": [[str(f.absolute()), f.stat().st_size, f.stat().st_mtime_ns] for f in files],
-            },
+            place.resolve().name,
+            lambda: (d for file in files for d in READERS[file.suffix](file, fields, place.is_file())),
+            {"column": column, "group": group, "files": len(files), "state": state(files)},
         )
     if place.suffix in READERS or not HUB_NAME.fullmatch(path):
         raise BadInput(f"data.path={path}: no such file or folder")
     return Corpus(
+        path,
         lambda: read_hub(path, fields, subset),
-        {"path": path, "column": column, "group": group, "subset": subset},
+        {"column": column, "group": group, "hub": path, "subset": subset},
     )
+
+
+def state(files: Sequence[Path]) -> str:
+    """Changes with any file's place, size or time of writing; content is too long to read on every run."""
+    listing = [(str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
 
 def text_files(place: Path) -> list[Path]:
@@ -76,42 +81,41 @@ class Fields:
     column: str
     group: str | None
 
-    def document(self, row: object, where: str) -> Document:
-        """Raises BadInput naming the place where a column is missing or holds no text."""
-        if not isinstance(row, dict):
-            raise BadInput(f"{where}: not an object with a column {self.column!r}")
-        for name in (self.column, self.group):
-            if name is not None and name not in row:
-                raise BadInput(f"{where}: no column {name!r}, only {', '.join(sorted(map(str, row)))}")
-        text = row[self.column]
+    def check(self, present: Collection[str], where: str) -> list[str]:
+        """The columns to read. Raises BadInput naming the one that is missing."""
+        wanted = [self.column] if self.group is None else [self.column, self.group]
+        for name in wanted:
+            if name not in present:
+                raise BadInput(f"{where}: no column {name!r}, only {', '.join(sorted(present)) or 'none'}")
+        return wanted
+
+    def document(self, row: dict, where: str) -> Document:
+        """Raises BadInput naming the place where the text is not text."""
+        text, group = row[self.column], row[self.group] if self.group else None
         if not isinstance(text, str):
             raise BadInput(f"{where}: column {self.column!r} holds {type(text).__name__}, not text")
-        return Document(text, None if self.group is None else str(row[self.group]))
-
-
-def read(file: Path, fields: Fields, *, alone: bool) -> Iterator[Document]:
-    yield from READERS[file.suffix](file, fields, alone)
+        return Document(text, None if group is None else str(group))
 
 
 def read_txt(file: Path, fields: Fields, alone: bool) -> Iterator[Document]:
+    """One document, or the sections of a file that is the whole corpus."""
     text = decoded(file)
-    if not alone:
-        yield Document(text)
-    else:
-        for section in sections(text):
-            yield Document(section)
+    yield from map(Document, sections(text) if alone else [text])
 
 
 def sections(text: str) -> Iterator[str]:
     """Consecutive paragraphs (lines, where there are no paragraphs) gathered to the length of a section."""
-    divider = "\n\n" if len(blocks := BLANK_LINE.split(text.strip())) > 1 else "\n"
-    blocks = blocks if len(blocks) > 1 else text.strip().split("\n")
-    length, section = min(SECTION, len(text) // SECTIONS), []
+    wanted = min(SECTION, len(text) // SECTIONS)
+    divider, blocks = "\n\n", BLANK_LINE.split(text)
+    if len(blocks) == 1:
+        divider, blocks = "\n", text.split("\n")
+    section, length = [], 0
     for block in blocks:
         section.append(block)
-        if sum(map(len, section)) >= length:
+        length += len(block)
+        if length >= wanted:
             yield divider.join(section)
-            section = []
+            section, length = [], 0
     if section:
         yield divider.join(section)
 
@@ -120,33 +124,41 @@ def read_jsonl(file: Path, fields: Fields, alone: bool) -> Iterator[Document]:
     for number, line in enumerate(decoded(file).split("\n"), start=1):
         if not line.strip():
             continue
+        where = f"{file}, line {number}"
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise BadInput(f"{file}, line {number}: not JSON ({error})") from None
-        yield fields.document(row, f"{file}, line {number}")
+            raise BadInput(f"{where}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise BadInput(f"{where}: not an object with a column {fields.column!r}")
+        fields.check(row, where)
+        yield fields.document(row, where)
 
 
 def read_parquet(file: Path, fields: Fields, alone: bool) -> Iterator[Document]:
     datasets = hub_library(str(file))
     try:
-        rows = datasets.Dataset.from_parquet(str(file), keep_in_memory=True)
-    except Exception as error:
-        raise BadInput(f"{file} is not a parquet file ({first_line(error)})") from None
-    for number, row in enumerate(rows):
-        yield fields.document(row, f"{file}, row {number}")
+        table = datasets.Dataset.from_parquet(str(file), keep_in_memory=True)
+    except Exception as error:  # of the library's and of pyarrow's kinds
+        raise BadInput(f"{file}: not a parquet file ({first_line(error)})") from None
+    yield from read_table(table, fields, str(file))
 
 
 def read_hub(name: str, fields: Fields, subset: str | None) -> Iterator[Document]:
     datasets = hub_library(name)
     try:
-        rows = datasets.load_dataset(name, subset, split="train")
+        table = datasets.load_dataset(name, subset, split="train")
     except Exception as error:  # the library raises a dozen kinds, from no network to no such configuration
         raise BadInput(
             f"data.path={name}: neither a file here nor a dataset the hub gave ({first_line(error)})"
         ) from None
-    for number, row in enumerate(rows):
-        yield fields.document(row, f"{name}, row {number}")
+    yield from read_table(table, fields, name)
+
+
+def read_table(table, fields: Fields, where: str) -> Iterator[Document]:
+    wanted = fields.check(table.column_names, where)
+    for number, row in enumerate(table.select_columns(wanted), start=1):
+        yield fields.document(row, f"{where}, row {number}")
 
 
 def decoded(file: Path) -> str:

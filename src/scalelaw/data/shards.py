@@ -35,7 +35,10 @@ def build_once(directory: Path, build: Callable[[Path], None]) -> None:
     if directory.exists():
         return
     scratch = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    scratch.mkdir(parents=True)
+    try:
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(f"data.cache={directory.parent}: {error.strerror}") from None
     try:
         build(scratch)
         scratch.rename(directory)
@@ -93,11 +96,10 @@ def check_size(path: Path, expected: int) -> None:
 
 def check_content(directory: Path, meta: dict) -> None:
     """Compare checksums; files untouched since they last passed are taken at their word."""
-    state = {
-        name: [(directory / name).stat().st_size, (directory / name).stat().st_mtime_ns]
-        for name in FILES.values()
-    }
-    state[META] = [hashlib.sha256((directory / META).read_bytes()).hexdigest()]
+    state: dict[str, object] = {META: meta}
+    for name in FILES.values():
+        status = (directory / name).stat()
+        state[name] = [status.st_size, status.st_mtime_ns]
     stamp = directory / STAMP
     try:
         if json.loads(stamp.read_text(encoding="utf-8")) == state:

@@ -68,24 +68,24 @@ def split(documents: Iterable[Document], *, source: str, salt: str, share: float
     share: expected share of groups in validation, in (0, 1); one group goes there at least, and one stays.
     Raises BadInput for an empty corpus or one with a single group.
     """
-    if not 0 < share < 1:
-        raise BadInput(f"data.validation={share}: the share of documents held out lies between 0 and 1")
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise BadInput(f"data.validation={share}: the share of groups held out lies between 0 and 1")
     cleaned = (Document(clean(document.text), document.group) for document in documents)
     by_digest = {document.digest: document for document in cleaned if document.text}
     ordered = [(digest, by_digest[digest]) for digest in sorted(by_digest)]
     groups = {digest: document.group or digest for digest, document in ordered}
     places = {group: position(group, source=source, salt=salt) for group in groups.values()}
     if not places:
-        raise BadInput(f"{source} holds no text")
+        raise BadInput(f"corpus {source} holds no text")
     if len(places) < 2:
-        raise BadInput(f"{source} holds one document: a validation split needs at least 2")
+        raise BadInput(f"corpus {source} holds a single document or group: a validation split needs 2")
     ranked = sorted(places, key=places.__getitem__)
     held_out = {group for group in ranked[:-1] if places[group] < share} or {ranked[0]}
     validation = [document.text for digest, document in ordered if groups[digest] in held_out]
     train = [document.text for digest, document in ordered if groups[digest] not in held_out]
     kept, purged, leakage = purge(train, validation)
     if not kept:
-        raise BadInput(f"{source}: all training text repeats validation text, nothing is left to train on")
+        raise BadInput(f"corpus {source}: all training text repeats validation text")
     return Split(
         train=kept,
         validation=validation,

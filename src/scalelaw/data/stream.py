@@ -52,14 +52,14 @@ class TokenSource:
 
     def epoch_windows(self, window: int) -> int:
         """Windows in one epoch. Raises BadInput for none."""
-        return fitting(self.train_tokens, window, f"{self.manifest['name']}: training text")
+        return fitting(self.train_tokens, window, f"corpus {self.manifest['name']}: training text")
 
     def validation(self, rows: int, *, window: int) -> Tensor:
         """(rows, window + 1) int64, disjoint in their inputs and evenly spread; all there are, if fewer.
 
         Raises BadInput where the validation tokens are fewer than one window.
         """
-        count = fitting(len(self._validation), window, f"{self.manifest['name']}: validation text")
+        count = fitting(len(self._validation), window, f"corpus {self.manifest['name']}: validation text")
         rows = min(rows, count)
         return gather(self._validation, np.arange(rows) * count // rows * window, window)
 

@@ -44,16 +44,13 @@ class PrefixLM:
     def range(self, window: int) -> tuple[int, int]:
         """The shortest and the longest prefix to draw for windows of T = `window` inputs."""
         said = f"objective.prefix={self.prefix} with a window of {window} tokens"
-        if self.prefix is None:
-            low, high = 1, window - 1
-        elif isinstance(self.prefix, int):
-            low = high = self.prefix
-        else:
-            try:
-                low, high = (int(end) for end in self.prefix)
-            except (TypeError, ValueError):
-                raise BadInput(f"{said}: give a number, a pair [low, high] or null") from None
-        if not 1 <= low <= high <= window:
+        ends = [1, window - 1] if self.prefix is None else self.prefix
+        try:
+            low, high = (ends, ends) if isinstance(ends, int) else ends
+        except (TypeError, ValueError):
+            raise BadInput(f"{said}: give a number, a pair [low, high] or null") from None
+        whole = all(isinstance(end, int) for end in (low, high))
+        if not whole or not 1 <= low <= high <= window:
             raise BadInput(f"{said}: a prefix has 1 to {window} tokens")
         return low, high
 
