@@ -70,6 +70,8 @@ class Source(Protocol):
     """Where tokens come from. Windows are (rows, T + 1) int64: T inputs and their successors."""
 
     vocab_size: int
+    train_tokens: int
+    """Unique training tokens: one epoch."""
     token_bytes: np.ndarray
     """(V,) bytes of text each token stands for, so that losses can be told in bits per byte."""
     manifest: dict
@@ -91,6 +93,14 @@ class Objective(Protocol):
     """Turns windows of text into a Batch: (B, T + 1) int64 tokens and a seeded generator."""
 
     def __call__(self, windows: Tensor, generator: torch.Generator) -> Batch: ...
+
+    def check(self, window: int) -> None:
+        """Raises BadInput, naming the key, when the objective cannot be had in windows of T = `window`."""
+        ...
+
+    def splits(self, window: int) -> list[tuple[int, int, float]]:
+        """The batches to expect, as (prefix, start, probability): what prices a run before it starts."""
+        ...
 
 
 class Architecture(Protocol):

@@ -1,0 +1,87 @@
+"""The one way in: Hydra's decorator with the project's conf/ folder, and errors told in one line."""
+
+import difflib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
+TRACEBACK = (
+    "HYDRA_FULL_ERROR"  # Hydra's own switch: with it set to 1 by the user, errors keep their traceback
+)
+FULL_ERROR = os.environ.get(TRACEBACK) == "1"
+
+
+def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Turn `main(cfg)` into a command that reads conf/<config_name>.yaml and overrides from argv.
+
+    A value the user got wrong (ValueError, OSError, or anything Hydra refuses) ends in one line on stderr
+    and exit status 1. Anything else is a defect of ours and keeps its traceback. The plain function stays
+    reachable as `command.task`, which is what a launcher's workers call.
+    """
+
+    def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def task(cfg: DictConfig) -> Any:
+            try:
+                return main(cfg)
+            except Exception as error:
+                # A sweep collects its jobs' errors itself; a single run speaks here, before Hydra adds to it.
+                if FULL_ERROR or HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise
+                raise SystemExit(_tell(error, config_name)) from error
+
+        @functools.wraps(main)
+        def command() -> None:
+            os.environ[TRACEBACK] = "1"  # so that Hydra raises instead of formatting errors its own way
+            try:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+            except Exception as error:
+                if FULL_ERROR:
+                    raise
+                raise SystemExit(_tell(error, config_name)) from error
+
+        command.task = task  # pyright: ignore[reportFunctionMemberAccess]
+        return command
+
+    return decorate
+
+
+def _tell(error: Exception, config_name: str) -> int:
+    """Print the error as one line and return the exit status; re-raise what the user cannot have caused."""
+    if isinstance(error, InstantiationException) and isinstance(error.__cause__, ValueError | OSError):
+        error = error.__cause__
+    if not isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
+        raise error
+    print("error: " + " ".join((_misspelt(error, config_name) or str(error)).split()), file=sys.stderr)
+    return 1
+
+
+def _misspelt(error: Exception, config_name: str) -> str | None:
+    """For a key that conf/ does not have: its name and the nearest one that exists."""
+    cause = error.__cause__ or error
+    key = getattr(cause, "full_key", None) or getattr(cause, "key", None)
+    if not isinstance(error, ConfigCompositionException) or "is not in struct" not in str(cause) or not key:
+        return None
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        known = set(_keys(hydra.compose(config_name)))
+    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    return f"unknown key '{key}'" + (f": did you mean '{near[0]}'?" if near else f" in {config_name}.yaml")
+
+
+def _keys(cfg: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(cfg, DictConfig):
+        for key in cfg:
+            yield f"{prefix}{key}"
+            if not OmegaConf.is_missing(cfg, key) and not OmegaConf.is_interpolation(cfg, str(key)):
+                yield from _keys(cfg[key], f"{prefix}{key}.")

@@ -1,0 +1,70 @@
+"""Train one model, or with -m a study of them: python -m experiments.train [-m] key=value ..."""
+
+import sys
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from experiments.door import door
+from experiments.identity import identity, run_id
+from scalelaw.run import RECORD, Run
+from scalelaw.train import Labels, train
+
+
+@door("train")
+def main(cfg: DictConfig) -> None:
+    hydra = HydraConfig.get()
+    directory = Path(hydra.runtime.output_dir)
+    torch.set_num_threads(cfg.threads)
+    config = identity(cfg)
+    choices = hydra.runtime.choices
+    labels = Labels(
+        run=run_id(config),
+        name=directory.name,
+        study=cfg.study.name,
+        architecture=choices.architecture,
+        objective=choices.objective,
+        data=choices.data,
+        command=" ".join(["python -m experiments.train", *hydra.overrides.task]),
+    )
+    run = train(
+        directory=directory,
+        labels=labels,
+        config=config,
+        architecture=instantiate(cfg.architecture),
+        shape=instantiate(cfg.shape),
+        objective=instantiate(cfg.objective),
+        source=instantiate(cfg.data),
+        budget=instantiate(cfg.budget),
+        optimizer=instantiate(cfg.optimizer),
+        schedule=instantiate(cfg.schedule),
+        evaluation=instantiate(cfg.evaluation),
+        checkpoints=instantiate(cfg.checkpoints),
+        tracker=instantiate(cfg.tracker),
+        seed=cfg.seed,
+        window=cfg.window,
+        rows=cfg.rows,
+        clip=cfg.clip,
+        log_every=cfg.log_every,
+        precision=cfg.precision,
+        device=cfg.device,
+    )
+    print(describe(run, directory))
+    if not run.finished:
+        sys.exit(1)
+
+
+def describe(run: Run, directory: Path) -> str:
+    loss = "no loss" if run.loss is None else f"loss {run.loss:.4f} nats/token"
+    why = "" if run.reason is None else f" ({run.reason})"
+    return (
+        f"{run.name}: {run.status}{why}, N={run.N:,} D={run.D:,} C={run.C:.3g}, {loss}, "
+        f"{run.timing['tokens_per_second']:,.0f} tokens/s, {directory / RECORD}"
+    )
+
+
+if __name__ == "__main__":
+    main()

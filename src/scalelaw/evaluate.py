@@ -1,0 +1,100 @@
+"""The common measure: NLL of the same target tokens given the same prefix, whatever the architecture."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalelaw.contracts import IGNORE, Architecture, BadInput, Batch, Objective, Source
+
+CHUNK = 64  # rows a forward pass; bounds memory, changes no result
+OBJECTIVE_SEED = 0  # the drawn splits of the validation loss are the same for every run
+
+
+def cross_entropy(model: Architecture, batch: Batch, reduction: str = "mean") -> Tensor:
+    """The one loss of the house: masked cross-entropy in float32, nats per asked token (or their sum)."""
+    logits = model(batch)
+    labels = batch.labels[:, batch.start :]
+    return F.cross_entropy(
+        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction=reduction
+    )
+
+
+class Evaluation:
+    """Fixed validation windows, cut once: `prefix` tokens are given, the rest is the target.
+
+    curve_rows: windows used along the run. rows: windows used for the final figures.
+    points: how many evaluations a run makes, log-spaced in tokens, the last one at its end.
+    prefix: tokens given; None means half the window.
+    """
+
+    def __init__(self, *, points: int, curve_rows: int, rows: int, prefix: int | None) -> None:
+        if points < 1 or curve_rows < 1 or rows < 1:
+            raise BadInput("evaluation.points, .curve_rows and .rows must each be at least 1")
+        self.points, self.curve_rows, self.rows, self.prefix = points, curve_rows, rows, prefix
+
+    def given(self, window: int) -> int:
+        """Length of the given prefix in tokens. Raises BadInput when no target would be left."""
+        prefix = window // 2 if self.prefix is None else self.prefix
+        if not 1 <= prefix < window:
+            raise BadInput(f"evaluation.prefix = {prefix} leaves no target in a window of {window} tokens")
+        return prefix
+
+    def steps(self, total: int) -> set[int]:
+        """The steps after which to evaluate, log-spaced over the last 1.5 decades of the run and at its end."""
+        first = max(1.0, total / 10**1.5)
+        return {round(step) for step in np.geomspace(first, total, self.points)} | {total}
+
+    def curve(self, model: Architecture, source: Source, window: int) -> dict[str, float]:
+        """{"loss"}: nats per target token on the first look."""
+        nll, tokens, _ = self._targets(model, source, window, self.curve_rows)
+        return {"loss": nll / tokens}
+
+    def final(
+        self, model: Architecture, source: Source, window: int, objective: Objective
+    ) -> dict[str, float]:
+        """{"loss", "bits_per_byte", "loss_objective"} on the full validation windows."""
+        nll, tokens, text_bytes = self._targets(model, source, window, self.rows)
+        return {
+            "loss": nll / tokens,
+            "bits_per_byte": nll / math.log(2) / text_bytes,
+            "loss_objective": self._objective(model, source, window, objective),
+        }
+
+    def _targets(self, model: Architecture, source: Source, window: int, rows: int) -> tuple[float, int, int]:
+        """Summed NLL in nats, target tokens, and the bytes of text they stand for."""
+        prefix = self.given(window)
+        windows = source.validation(rows, window=window)
+        token_bytes = torch.from_numpy(np.asarray(source.token_bytes, dtype=np.int64))
+        nll, tokens, text_bytes = 0.0, 0, 0
+        with torch.no_grad():
+            for chunk in windows.split(CHUNK):
+                batch = conditional(chunk, prefix)
+                nll += float(cross_entropy(model, batch.to(_device(model)), "sum").double())
+                targets = chunk[:, prefix:]
+                tokens += targets.numel()
+                text_bytes += int(token_bytes[targets].sum())
+        return nll, tokens, text_bytes
+
+    def _objective(self, model: Architecture, source: Source, window: int, objective: Objective) -> float:
+        generator = torch.Generator().manual_seed(OBJECTIVE_SEED)
+        nll, tokens = 0.0, 0
+        with torch.no_grad():
+            for chunk in source.validation(self.rows, window=window).split(CHUNK):
+                batch = objective(chunk, generator)
+                nll += float(cross_entropy(model, batch.to(_device(model)), "sum").double())
+                tokens += int((batch.labels != IGNORE).sum())
+        return nll / tokens
+
+
+def conditional(windows: Tensor, prefix: int) -> Batch:
+    """Cut (B, T + 1) windows after `prefix` tokens: the rest is to be predicted."""
+    labels = windows[:, 1:].clone()
+    labels[:, : prefix - 1] = IGNORE
+    return Batch.of(windows[:, :-1], labels, torch.full((len(windows),), prefix))
+
+
+def _device(model: Architecture) -> torch.device:
+    return next(model.parameters()).device  # pyright: ignore[reportAttributeAccessIssue]
