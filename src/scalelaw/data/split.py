@@ -68,33 +68,51 @@ def split(documents: Iterable[Document], *, source: str, salt: str, share: float
     share: expected share of groups in validation, in (0, 1); one group goes there at least, and one stays.
     Raises BadInput for an empty corpus or one with a single group.
     """
-    if not isinstance(share, float) or not 0 < share < 1:
-        raise BadInput(f"data.validation={share}: the share of groups held out lies between 0 and 1")
-    cleaned = (Document(clean(document.text), document.group) for document in documents)
-    by_digest = {document.digest: document for document in cleaned if document.text}
-    ordered = [(digest, by_digest[digest]) for digest in sorted(by_digest)]
-    groups = {digest: document.group or digest for digest, document in ordered}
-    places = {group: position(group, source=source, salt=salt) for group in groups.values()}
-    if not places:
-        raise BadInput(f"corpus {source} holds no text")
-    if len(places) < 2:
-        raise BadInput(f"corpus {source} holds a single document or group: a validation split needs 2")
-    ranked = sorted(places, key=places.__getitem__)
-    held_out = {group for group in ranked[:-1] if places[group] < share} or {ranked[0]}
-    validation = [document.text for digest, document in ordered if groups[digest] in held_out]
-    train = [document.text for digest, document in ordered if groups[digest] not in held_out]
+    unique = distinct(documents)
+    groups = {document.group or digest for digest, document in unique.items()}
+    held_out = hold_out(groups, source=source, salt=salt, share=share)
+    train, validation = [], []
+    for digest, document in unique.items():
+        side = validation if (document.group or digest) in held_out else train
+        side.append(document.text)
     kept, purged, leakage = purge(train, validation)
     if not kept:
         raise BadInput(f"corpus {source}: all training text repeats validation text")
     return Split(
         train=kept,
         validation=validation,
-        train_groups=frozenset(places) - held_out,
+        train_groups=frozenset(groups - held_out),
         validation_groups=frozenset(held_out),
-        documents=len(ordered),
+        documents=len(unique),
         purged_paragraphs=purged,
         leakage=leakage,
     )
+
+
+def distinct(documents: Iterable[Document]) -> dict[str, Document]:
+    """Cleaned documents with any text, each once, in the order of their digests, which are the keys.
+
+    The same text in two groups belongs to the one that sorts first.
+    """
+    cleaned = (Document(clean(document.text), document.group) for document in documents)
+    keyed = [(document.digest, document.group or "", document) for document in cleaned if document.text]
+    unique: dict[str, Document] = {}
+    for digest, _, document in sorted(keyed, key=lambda entry: entry[:2]):
+        unique.setdefault(digest, document)
+    return unique
+
+
+def hold_out(groups: Iterable[str], *, source: str, salt: str, share: float) -> set[str]:
+    """The groups whose position is below `share`; the first of all if none is, and never the last of all."""
+    if not isinstance(share, float) or not 0 < share < 1:
+        raise BadInput(f"data.validation={share}: the share of groups held out lies between 0 and 1")
+    places = {group: position(group, source=source, salt=salt) for group in groups}
+    ranked = sorted(places, key=places.__getitem__)
+    if not ranked:
+        raise BadInput(f"corpus {source} holds no text")
+    if len(ranked) == 1:
+        raise BadInput(f"corpus {source} holds a single document or group: a validation split needs 2")
+    return {group for group in ranked[:-1] if places[group] < share} or {ranked[0]}
 
 
 def purge(train: Sequence[str], validation: Sequence[str]) -> tuple[list[str], int, float]:

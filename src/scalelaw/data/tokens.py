@@ -90,9 +90,8 @@ class Bpe:
     name = "bpe"
 
     def __init__(self, *, vocab_size: int) -> None:
-        if (
-            not isinstance(vocab_size, int) or vocab_size < 257
-        ):  # 256 bytes, without which some text could not be written, and the separator
+        # 256 bytes, without which some text could not be written, and the separator.
+        if not isinstance(vocab_size, int) or vocab_size < 257:
             raise BadInput(f"data.tokenizer.vocab_size={vocab_size}: byte-level BPE needs at least 257")
         self.vocab_size = vocab_size
         self._backend: Backend | None = None
