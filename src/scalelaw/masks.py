@@ -30,3 +30,20 @@ def prefix(prefix: Tensor, keys: int) -> Tensor:
     A query after the prefix sees the prefix by causality already, so the prefix's keys are open to all.
     """
     return causal(keys, keys, prefix.device) | within(prefix, keys)
+
+
+def target(prefix: Tensor, first: int, keys: int) -> Tensor:
+    """(B, 1, keys - first, keys - first): causal from the last token of each row's prefix on.
+
+    For positions `first` to `keys` of a window. Positions before a row's target see themselves alone: what
+    lies there is read elsewhere, and a softmax needs one key. With first 0 and prefix 3 of 4 keys:
+
+    1 0 0 0
+    0 1 0 0
+    0 0 1 0
+    0 0 1 1
+    """
+    position = torch.arange(first, keys, device=prefix.device)
+    begun = (position >= prefix[:, None] - 1)[:, None, None, :]  # by key
+    itself = position[:, None] == position
+    return begun & causal(keys - first, keys - first, prefix.device) | itself

@@ -11,7 +11,7 @@ from torch import Tensor
 from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models.base import LanguageModel
-from scalelaw.models.layers import Block, CrossBlock, Stack, causal, rotation
+from scalelaw.models.layers import Attend, Block, CrossBlock, Stack, causal, rotation
 from scalelaw.shape import Shape
 
 
@@ -40,16 +40,13 @@ class EncoderDecoder(LanguageModel):
             raise BadInput("an encoder-decoder has nothing to encode in a row with prefix 0")
         window, longest = batch.tokens.shape[1], batch.longest
         first = _first(batch.shortest, batch.start)
-        mixed = batch.shortest < longest
-        # One mask for the encoder's keys and the decoder's look across: a row's prefix, and no further.
-        inside = masks.within(batch.prefix, longest) if mixed else None
-        attend_prefix = partial(F.scaled_dot_product_attention, attn_mask=inside)
+        attend_prefix, attend_target = _attention(batch, first)
 
         embedded = self.embedding(batch.tokens)  # (B, T, E)
         turn = rotation(window, self.shape.head_dim, batch.tokens.device)
         memory = self.encoder(embedded[:, :longest], 0, turn[:, :longest], attend_prefix)  # (B, P, E)
         hidden = self.decoder(
-            embedded[:, first:], batch.start - first, turn[:, first:], causal, memory, attend_prefix
+            embedded[:, first:], batch.start - first, turn[:, first:], attend_target, memory, attend_prefix
         )
         return self.logits(hidden)
 
@@ -60,6 +57,21 @@ class EncoderDecoder(LanguageModel):
         read = window - _first(prefix, start)
         encoder = self.encoder.flops(prefix, prefix * prefix)
         return encoder + self.decoder.flops(read, read * read, prefix) + self.head_flops(window - start)
+
+
+def _attention(batch: Batch, first: int) -> tuple[Attend, Attend]:
+    """Of the encoder and the look across: a row's prefix and no further. Of the decoder: its target.
+
+    A row's target begins at its own prefix's end, whatever the other rows' prefixes, so that a row's logits
+    do not depend on the company it is in. Masks are built only where the rows' plain ranges do not say it.
+    """
+    window, longest = batch.tokens.shape[1], batch.longest
+    inside = masks.within(batch.prefix, longest) if batch.shortest < longest else None
+    attend_prefix = partial(F.scaled_dot_product_attention, attn_mask=inside)
+    if first == longest - 1:
+        return attend_prefix, causal
+    begun = masks.target(batch.prefix, first, window)
+    return attend_prefix, partial(F.scaled_dot_product_attention, attn_mask=begun)
 
 
 def _first(shortest: int, start: int) -> int:

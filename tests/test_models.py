@@ -1,0 +1,258 @@
+"""What each architecture may see, by gradients; how it starts; that widths behave alike under muP."""
+
+import math
+
+import pytest
+import torch
+from tiny import ARCHITECTURES, DECODERS, VOCAB, batch, loss, model, visibility
+from torch import Tensor, nn
+
+from scalelaw.contracts import BadInput, Batch
+from scalelaw.models.base import LanguageModel
+from scalelaw.models.causal_decoder import CausalDecoder
+from scalelaw.models.encoder_decoder import EncoderDecoder
+from scalelaw.models.prefix_decoder import PrefixDecoder
+from scalelaw.shape import Shape, ladder
+
+WINDOW = 11
+PREFIXES = [[5, 5], [1, 1], [2, 2], [10, 10], [11, 11], [1, 4, 9], [6, 11, 2], [3, 4, 10, 1]]
+WITH_EMPTY = [[0, 0], [0, 7, 3], [0, 1], [0, 11]]  # nothing an encoder could read
+
+
+def allowed(kind: type[LanguageModel], given: Batch) -> Tensor:
+    """(B, T, T): the definition, row by row, from the first position with logits on."""
+    may = torch.zeros(*given.tokens.shape, WINDOW, dtype=torch.bool)
+    for row, prefix in enumerate(given.prefix.tolist()):
+        for t in range(given.start, WINDOW):
+            for s in range(WINDOW):
+                may[row, t, s] = s <= t or (s < prefix and kind is not CausalDecoder)
+    return may
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("prefix", PREFIXES + WITH_EMPTY, ids=str)
+@pytest.mark.parametrize("start", [None, 0, 8])
+def test_a_logit_depends_on_what_it_may_see_and_on_nothing_else(
+    kind: type[LanguageModel], prefix: list[int], start: int | None
+) -> None:
+    """Exactly zero gradient from every token out of sight; not zero from every token in sight.
+
+    start None: labels follow the prefix. 0: every position is asked, also inside the prefix. 8: labels
+    begin late, so that between some prefixes' ends and the labels lie tokens that must still be read.
+    """
+    if kind is EncoderDecoder and 0 in prefix:
+        pytest.skip("an encoder needs a prefix (its own test)")
+    given = batch(prefix, WINDOW, start=start)
+    assert visibility(model(kind), given).equal(allowed(kind, given))
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_rows_do_not_see_each_other(kind: type[LanguageModel]) -> None:
+    built, given = model(kind), batch([3, 8, 5], WINDOW)
+    other = Batch.of(given.tokens.clone(), given.labels, given.prefix)
+    other.tokens[1] = (other.tokens[1] + 1) % VOCAB
+    here, there = built(given), built(other)
+    assert here[[0, 2]].equal(there[[0, 2]])
+    assert not here[1].equal(there[1])
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("tie", [False, True])
+def test_logits_begin_at_start_and_are_those_of_a_full_pass(kind: type[LanguageModel], tie: bool) -> None:
+    built = model(kind, tie=tie)
+    late, full = batch([5, 5], WINDOW, start=8), batch([5, 5], WINDOW, start=4)
+    assert built(late).shape == (2, WINDOW - 8, VOCAB)
+    torch.testing.assert_close(built(late), built(full)[:, 4:], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("prefix", [[1, 4, 9], [6, 11, 2]], ids=str)
+def test_a_row_is_the_same_alone_and_in_a_mixed_batch(kind: type[LanguageModel], prefix: list[int]) -> None:
+    """Padding to the longest prefix changes nothing but the order of sums."""
+    built, mixed = model(kind), batch(prefix, WINDOW)
+    logits = built(mixed)
+    for row, length in enumerate(prefix):
+        one = Batch.of(mixed.tokens[row : row + 1], mixed.labels[row : row + 1], torch.tensor([length]))
+        alone = built(one)[0]
+        torch.testing.assert_close(logits[row, one.start - mixed.start :], alone, rtol=0, atol=2e-6)
+
+
+class TestPrefixDecoder:
+    @pytest.mark.parametrize("prefix", [0, 1])
+    @pytest.mark.parametrize("window", [11, 64, 130])
+    def test_without_a_prefix_it_is_the_causal_decoder_bit_for_bit(self, prefix: int, window: int) -> None:
+        causal, with_prefix = model(CausalDecoder), model(PrefixDecoder, seed=9)
+        with_prefix.load_state_dict(causal.state_dict())
+        given = batch([prefix, prefix], window, start=0)
+        assert causal(given).equal(with_prefix(given))
+        for built in (causal, with_prefix):
+            loss(built, given).backward()
+        for one, other in zip(causal.parameters(), with_prefix.parameters(), strict=True):
+            assert one.grad is not None
+            assert other.grad is not None
+            assert one.grad.equal(other.grad)
+
+    def test_a_prefix_changes_the_logits(self) -> None:
+        causal, with_prefix = model(CausalDecoder), model(PrefixDecoder)
+        given = batch([5, 5], WINDOW)
+        assert (causal(given) - with_prefix(given)).abs().max() > 1e-2
+
+    @pytest.mark.parametrize("prefix", [[5, 5], [2, 9], [0, 11], [11, 11], [10, 10], [0, 3, 7]], ids=str)
+    def test_two_parts_are_one_dense_mask(self, prefix: list[int]) -> None:
+        """The split attention against the plain one, forward and backward, in double precision."""
+        from scalelaw import masks
+
+        given = batch(prefix, WINDOW, start=0)
+        q, k, v = (
+            torch.randn(len(prefix), 3, WINDOW, 8, dtype=torch.double, requires_grad=True) for _ in "qkv"
+        )
+        split = model(PrefixDecoder).attention(given)(q, k, v)  # pyright: ignore[reportCallIssue]
+        mask = masks.prefix(given.prefix, WINDOW)
+        dense = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        torch.testing.assert_close(split, dense, rtol=0, atol=1e-13)
+        out = torch.randn_like(split)
+        for ours, plain in zip(
+            torch.autograd.grad(split, (q, k, v), out),
+            torch.autograd.grad(dense, (q, k, v), out),
+            strict=True,
+        ):
+            torch.testing.assert_close(ours, plain, rtol=0, atol=1e-13)
+
+
+class TestEncoderDecoder:
+    @pytest.mark.parametrize("prefix", [[0, 0], [3, 0]])
+    def test_nothing_to_encode_is_refused(self, prefix: list[int]) -> None:
+        with pytest.raises(BadInput, match="prefix 0"):
+            model(EncoderDecoder)(batch(prefix, WINDOW))
+        with pytest.raises(BadInput, match="prefix 0"):
+            model(EncoderDecoder).flops(window=WINDOW, prefix=0, start=0)
+
+    def test_one_block_cannot_be_two_stacks(self) -> None:
+        with pytest.raises(BadInput, match="depth"):
+            model(EncoderDecoder, depth=1)
+
+    @pytest.mark.parametrize("depth", [2, 3, 4, 7])
+    def test_depth_is_divided(self, depth: int) -> None:
+        built = model(EncoderDecoder, depth=depth)
+        assert len(built.encoder.blocks) == depth // 2  # pyright: ignore
+        assert len(built.decoder.blocks) == depth - depth // 2  # pyright: ignore
+
+    def test_stacks_share_the_embedding_and_nothing_else(self) -> None:
+        built = model(EncoderDecoder)
+        names = [name for name, _ in built.named_parameters(remove_duplicate=False)]
+        assert len(names) == len({id(p) for p in built.parameters()})
+        assert sum("embedding" in name for name in names) == 1
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+class TestStart:
+    def test_the_first_loss_is_ln_v(self, kind: type[LanguageModel]) -> None:
+        built = kind(Shape(depth=4, width=24, heads=3, ffn_width=40), VOCAB, tie_embeddings=False)  # pyright: ignore
+        given = batch([5, 5], WINDOW)
+        assert not built(given).any()
+        assert loss(built, given).item() == pytest.approx(math.log(VOCAB), rel=1e-6)
+
+    def test_a_tied_head_starts_near_ln_v(self, kind: type[LanguageModel]) -> None:
+        """Logits of deviation 1 cost ln V + 1/2; without the scale of E ** -0.5 the first loss is near E / 2."""
+        torch.manual_seed(0)
+        built = kind(Shape(depth=4, width=96, heads=3, ffn_width=40), 500, tie_embeddings=True)  # pyright: ignore
+        given = batch([5] * 8, WINDOW)
+        assert 0.7 < built(given).std() < 1.4
+        assert abs(loss(built, given).item() - math.log(500) - 0.5) < 0.5
+
+    def test_the_seed_decides_every_weight(self, kind: type[LanguageModel]) -> None:
+        one, same, other = (model(kind, seed=seed).state_dict() for seed in (5, 5, 6))
+        assert all(one[name].equal(same[name]) for name in one)
+        assert not any(one[name].equal(other[name]) for name in one)
+
+    def test_matrices_start_at_their_fan_in(self, kind: type[LanguageModel]) -> None:
+        """Deviation 1 / sqrt(fan_in), divided by sqrt(writes) where the residual stream is written to."""
+        torch.manual_seed(0)
+        built = kind(Shape(depth=4, width=192, heads=4, ffn_width=512), VOCAB, tie_embeddings=False)  # pyright: ignore
+        assert built.embedding.weight.std().item() == pytest.approx(1, rel=0.03)
+        for name, parameter in built.named_parameters():
+            if parameter.ndim == 1:
+                assert parameter.eq(1).all()
+            elif "embedding" not in name and "head" not in name:
+                writes = 1
+                if name.endswith(("out.weight", "down.weight")):
+                    writes = 8 if kind is not EncoderDecoder else 4 if name.startswith("encoder") else 6
+                wanted = (parameter.shape[1] * writes) ** -0.5
+                assert parameter.std().item() == pytest.approx(wanted, rel=0.03), name
+
+    def test_bf16_autocast_is_close_to_fp32(self, kind: type[LanguageModel]) -> None:
+        built, given = model(kind), batch([3, 8, 5], WINDOW)
+        exact = built(given)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = built(given)
+            loss(built, given).backward()
+        assert exact.dtype == torch.float32
+        assert rough.dtype == torch.bfloat16
+        assert 0 < (exact - rough).abs().max() < 0.05 * exact.abs().max()
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in built.parameters())
+
+    def test_a_bad_vocabulary_is_named(self, kind: type[LanguageModel]) -> None:
+        with pytest.raises(BadInput, match="vocab_size"):
+            kind(Shape(depth=2, width=24, heads=3, ffn_width=40), 0, tie_embeddings=False)  # pyright: ignore
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("tie", [False, True])
+def test_width_groups_hold_every_parameter_once(kind: type[LanguageModel], tie: bool) -> None:
+    built = model(kind, tie=tie)
+    groups = built.width_groups()
+    assert groups.keys() == {"vector_like", "matrix_like"}
+    ids = [id(p) for group in groups.values() for p in group]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {id(p) for p in built.parameters()}
+    names = {id(p): name for name, p in built.named_parameters()}
+    vectors = {names[id(p)] for p in groups["vector_like"]}
+    assert vectors == {name for name in names.values() if "norm" in name or name == "embedding.weight"}
+
+
+def _movement(kind: type[LanguageModel], width: int, scaled: bool) -> float:
+    """Root mean square change of the logits in five Adam steps; `scaled`: by the width groups."""
+    torch.manual_seed(0)
+    built = kind(
+        Shape(depth=4, width=width, heads=width // 8, ffn_width=2 * width), VOCAB, tie_embeddings=False
+    )  # pyright: ignore
+    groups, rate = built.width_groups(), 0.01
+    optimizer = torch.optim.Adam(
+        [
+            {"params": groups["vector_like"], "lr": rate},
+            {"params": groups["matrix_like"], "lr": rate * 32 / width if scaled else rate},
+        ]
+    )
+    given = batch([4] * 16, 16)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss(built, given).backward()
+        optimizer.step()
+    return built(given).square().mean().sqrt().item()
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_width_moves_alike_under_the_width_groups(kind: type[LanguageModel]) -> None:
+    """muP's coordinate check (Yang et al. 2022, appendix D.1): logits move as far at width 256 as at 32.
+
+    With one learning rate for all parameters they move several times as far, which the last line holds.
+    """
+    scaled = [_movement(kind, width, scaled=True) for width in (32, 64, 128, 256)]
+    assert max(scaled) < 1.3 * min(scaled), scaled
+    assert _movement(kind, 256, scaled=False) > 2 * _movement(kind, 256, scaled=True)
+
+
+def test_decoders_have_the_same_state() -> None:
+    one, other = (model(kind).state_dict() for kind in DECODERS)
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in other.items()}
+
+
+@pytest.mark.parametrize("depth", [4, 8])
+def test_an_encoder_decoder_rung_has_about_the_n_of_a_decoder_rung(depth: int) -> None:
+    """Its decoder's cross-attention adds 4 E^2 to half of the blocks' 12 E^2: 17 % more."""
+    shape = ladder(depth=depth, width_per_layer=12, head_dim=12, ffn_multiple="8/3")
+    sizes = [
+        sum(p.numel() for p in kind(shape, 1, tie_embeddings=True).parameters())  # pyright: ignore
+        for kind in (CausalDecoder, EncoderDecoder)
+    ]
+    assert sizes[1] / sizes[0] == pytest.approx(1 + 1 / 6, abs=0.01)
