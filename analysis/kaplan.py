@@ -16,10 +16,10 @@ class KaplanN(PowerSum):
 
     name = "kaplan_N"
     inputs = ("N",)
-    names = ("Nc", "aN")
+    names = ("N_c", "alpha_N")
     along = "N"
     floor = None
-    terms = (Term("Nc", "aN", (("N", 1),), as_unit=True),)
+    terms = (Term("N_c", "alpha_N", (("N", 1),), as_unit=True),)
 
 
 class KaplanD(PowerSum):
@@ -27,10 +27,10 @@ class KaplanD(PowerSum):
 
     name = "kaplan_D"
     inputs = ("D",)
-    names = ("Dc", "aD")
+    names = ("D_c", "alpha_D")
     along = "D"
     floor = None
-    terms = (Term("Dc", "aD", (("D", 1),), as_unit=True),)
+    terms = (Term("D_c", "alpha_D", (("D", 1),), as_unit=True),)
 
 
 class KaplanC(PowerSum):
@@ -38,10 +38,10 @@ class KaplanC(PowerSum):
 
     name = "kaplan_C"
     inputs = ("C",)
-    names = ("Cc", "aC")
+    names = ("C_c", "alpha_C")
     along = "C"
     floor = None
-    terms = (Term("Cc", "aC", (("C", 1),), as_unit=True),)
+    terms = (Term("C_c", "alpha_C", (("C", 1),), as_unit=True),)
 
 
 class KaplanAdditive(PowerSum):
@@ -49,11 +49,11 @@ class KaplanAdditive(PowerSum):
 
     name = "kaplan_additive"
     inputs = ("N", "D")
-    names = ("Nc", "aN", "Dc", "aD")
+    names = ("N_c", "alpha_N", "D_c", "alpha_D")
     floor = None
     terms = (
-        Term("Nc", "aN", (("N", 1),), as_unit=True),
-        Term("Dc", "aD", (("D", 1),), as_unit=True),
+        Term("N_c", "alpha_N", (("N", 1),), as_unit=True),
+        Term("D_c", "alpha_D", (("D", 1),), as_unit=True),
     )
 
 
@@ -67,7 +67,7 @@ class Kaplan(Law):
 
     name = "kaplan"
     inputs = ("N", "D")
-    names = ("Nc", "aN", "Dc", "aD")
+    names = ("N_c", "alpha_N", "D_c", "alpha_D")
 
     @property
     def bounds(self) -> np.ndarray:

@@ -7,6 +7,7 @@ A law knows its formula and nothing about solving; `analysis.solve` knows no for
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -154,6 +155,15 @@ def complex_step_curvature(law: Law, theta: np.ndarray, x: np.ndarray, weight: n
     return jacobian(slope, theta)
 
 
+def plain(value: Any) -> Any:
+    """The value with None for every number that JSON has no word for: infinity and NaN."""
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A law fitted to a table: parameters as published, how sure they are, and whether to believe it."""
@@ -272,7 +282,7 @@ class Fit:
         }
         if samples and self.samples is not None:
             out["samples"] = self.samples.tolist()
-        return out
+        return plain(out)
 
     @classmethod
     def from_json(cls, data: dict[str, Any], law: Law | None = None) -> Fit:
@@ -290,6 +300,6 @@ class Fit:
                 "law": law,
                 "interval95": {name: tuple(pair) for name, pair in data["interval95"].items()},
                 "residuals": np.array(data["residuals"]),
-                "samples": np.array(data["samples"]) if "samples" in data else None,
+                "samples": np.array(data["samples"], dtype=float) if "samples" in data else None,
             }
         )

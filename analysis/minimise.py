@@ -74,7 +74,7 @@ def minimise(
 
     x: centred log inputs (n, I). y, weights: (n,) or (S, n). Newton's matrix is exact, its eigenvalues made
     positive (Dauphin et al. 2014) and damped in the metric of iterated least squares, which bounds the
-    robust loss from above: far away the steps are those of Levenberg and Marquardt, near the minimum Newton's.
+    robust loss from above: far away the steps are Levenberg's and Marquardt's, near the minimum Newton's.
     """
     low, high = law.bounds.T
     S, n = len(starts), len(x)

@@ -22,7 +22,7 @@ START_EXPONENTS = (0.05, 0.12, 0.3, 0.7, 1.6)
 
 @dataclass(frozen=True)
 class Term:
-    """factor * prod_j input_j^(-power * sign), or with `unit` (unit / input)^power, one input, as published."""
+    """factor * prod_j input_j^(-power * sign). With `as_unit` it is published as (factor / input)^power."""
 
     factor: str
     power: str

@@ -77,7 +77,7 @@ def solve(
     return Fit(
         law=law,
         params=_named(law, params),
-        stderr={} if draws is None else _named(law, draws.std(axis=0, ddof=1)),
+        stderr={} if draws is None else _named(law, _spread(draws)),
         interval95={} if draws is None else _intervals(law, draws),
         objective=float(found.objective[best]),
         n=len(residuals),
@@ -100,6 +100,11 @@ def _positive(name: str, value: float) -> float:
 
 def _named(law: Law, values: np.ndarray) -> dict[str, float]:
     return dict(zip(law.names, map(float, values), strict=True))
+
+
+def _spread(draws: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # a resample that put a factor at infinity has no finite spread
+        return draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(draws.shape[1], np.nan)
 
 
 def _intervals(law: Law, draws: np.ndarray) -> dict[str, tuple[float, float]]:
