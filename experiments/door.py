@@ -63,7 +63,8 @@ def _tell(error: Exception, config_name: str) -> int:
         error = error.__cause__
     if not isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
         raise error
-    print("error: " + " ".join((_misspelt(error, config_name) or str(error)).split()), file=sys.stderr)
+    message = _misspelt(error, config_name) or str(error).split("Config search path:")[0]
+    print("error: " + " ".join(message.split()), file=sys.stderr)
     return 1
 
 
@@ -75,7 +76,9 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
         return None
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         known = set(_keys(hydra.compose(config_name)))
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    # "D" means budget.D before it means anything that is merely spelt alike.
+    near = [name for name in known if name.endswith(f".{key}")]
+    near = near or difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
     return f"unknown key '{key}'" + (f": did you mean '{near[0]}'?" if near else f" in {config_name}.yaml")
 
 

@@ -26,7 +26,7 @@ def test_causal_lm_asks_for_every_successor():
     assert batch.labels.tolist() == [[2, 3, 4, 5, 6, 7, 8, 9], [11, 12, 13, 14, 15, 16, 17, 18]]
     assert batch.prefix.tolist() == [0, 0]
     assert (batch.start, batch.shortest, batch.longest) == (0, 0, 0)
-    assert CausalLM().splits(8) == [(0, 0, 1.0)]
+    assert CausalLM().splits(8, rows=2) == [(0, 0, 1.0)]
 
 
 def test_prefix_lm_worked_by_hand():
@@ -63,16 +63,23 @@ def test_the_shortest_and_the_longest_prefix():
 
 @pytest.mark.parametrize(("prefix", "low", "high"), [(None, 1, 15), ([4, 9], 4, 9)])
 @pytest.mark.parametrize("per_row", [False, True])
-def test_splits_are_uniform_and_announced_exactly(prefix, low, high, per_row):
+def test_splits_are_uniform_and_announced(prefix, low, high, per_row):
     objective = PrefixLM(prefix=prefix, per_row=per_row)
     prefixes = drawn(objective, batches=6000 if not per_row else 750, rows=8, window=16)
     independent = prefixes.flatten() if per_row else prefixes[:, 0]
     counts = torch.bincount(independent, minlength=17)
     assert counts[:low].sum() == counts[high + 1 :].sum() == 0
     assert chisquare(counts[low : high + 1].numpy()).pvalue > 0.001
-    announced = objective.splits(16)
-    assert [(p, start) for p, start, _ in announced] == [(p, p - 1) for p in range(low, high + 1)]
-    assert {probability for _, _, probability in announced} == {1 / (high - low + 1)}
+    announced = objective.splits(16, rows=8)
+    if per_row:  # what a batch of 8 rows really spans
+        assert sum(share for _, _, share in announced) == pytest.approx(1)
+        longest = sum(p * share for p, _, share in announced)
+        start = sum(s * share for _, s, share in announced)
+        assert longest == pytest.approx(float(prefixes.amax(1).double().mean()), abs=0.1)
+        assert start == pytest.approx(float(prefixes.amin(1).double().mean()) - 1, abs=0.1)
+    else:
+        assert [(p, start) for p, start, _ in announced] == [(p, p - 1) for p in range(low, high + 1)]
+        assert {probability for _, _, probability in announced} == {1 / (high - low + 1)}
 
 
 def test_one_draw_serves_the_batch_unless_rows_draw_for_themselves():

@@ -25,7 +25,7 @@ class Tokens:
 
 
 class Flops:
-    """Train for C FLOPs of the architecture's own count (forward and backward, head and attention included)."""
+    """Train for C FLOPs of the architecture's own count: both passes, head and attention included."""
 
     def __init__(self, *, C: float) -> None:
         self.wanted = _positive("budget.C", C)

@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on bit for bit, in safetensors, never a pickle.
 
-A directory holds `checkpoint-<step>.safetensors` files; each carries its own state as JSON in the header and a
-sha256 of its tensors, so a truncated or altered file is noticed and the one before it is used.
+A directory holds `checkpoint-<step>.safetensors` files; each carries its own state as JSON in the header and
+a sha256 of its tensors, so a truncated or altered file is noticed and the one before it is used.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Checkpoints:
     def save(
         self, directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> None:
-        """Write atomically, then drop the oldest. A full disk raises OSError and leaves the older ones alone."""
+        """Write atomically, then drop the oldest. A full disk raises OSError; the older ones stay."""
         path = directory / f"checkpoint-{step:09d}.safetensors"
         temporary = path.with_suffix(".tmp")
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
@@ -56,7 +56,7 @@ class Checkpoints:
         self.last = time.monotonic()
 
     def load(self, directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest sound checkpoint as (tensors, state), or None. A corrupt one is named and passed over."""
+        """The newest sound checkpoint as (tensors, state), or None. A corrupt one is named and skipped."""
         for path in _newest_first(directory):
             try:
                 with safe_open(path, framework="pt") as file:

@@ -98,8 +98,10 @@ class Objective(Protocol):
         """Raises BadInput, naming the key, when the objective cannot be had in windows of T = `window`."""
         ...
 
-    def splits(self, window: int) -> list[tuple[int, int, float]]:
-        """The batches to expect, as (prefix, start, probability): what prices a run before it starts."""
+    def splits(self, window: int, rows: int) -> list[tuple[int, int, float]]:
+        """The batches of `rows` rows to expect, as (longest prefix, start, probability).
+
+        What prices a run before it starts."""
         ...
 
 

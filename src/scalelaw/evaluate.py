@@ -43,7 +43,7 @@ class Evaluation:
         return prefix
 
     def steps(self, total: int) -> set[int]:
-        """The steps after which to evaluate, log-spaced over the last 1.5 decades of the run and at its end."""
+        """The steps after which to evaluate: log-spaced over the run's last 1.5 decades, and its end."""
         first = max(1.0, total / 10**1.5)
         return {round(step) for step in np.geomspace(first, total, self.points)} | {total}
 

@@ -16,7 +16,8 @@ def provenance(command: str) -> dict[str, Any]:
     return {
         "command": command,
         "commit": commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {torch.get_num_threads()} threads",
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
+        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
     }

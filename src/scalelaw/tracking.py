@@ -1,4 +1,4 @@
-"""Trackers: mirrors of a run's metrics. The run's own files are the truth; a tracker may fail, a run may not."""
+"""Trackers: mirrors of a run's metrics. The files are the truth; a mirror may fail, a run may not."""
 
 import logging
 from pathlib import Path

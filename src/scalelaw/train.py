@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +23,7 @@ from scalelaw.evaluate import Evaluation, cross_entropy
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance
-from scalelaw.run import METRICS, RECORD, Run, read_metrics
+from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.tracking import Tracker
 
@@ -43,6 +43,19 @@ class Labels:
     objective: str
     data: str
     command: str
+
+
+@dataclass
+class Spent:
+    """What a run has used so far; goes into the checkpoint, so that a resumed run counts on."""
+
+    step: int = 0
+    flops: int = 0
+    targets: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    """Of the training losses since the last row of the metrics file."""
+    loss_count: int = 0
 
 
 def train(
@@ -70,9 +83,11 @@ def train(
 ) -> Run:
     """Train one model and write its record; a finished run returns the record it already has.
 
-    window: tokens a row. rows: rows a batch. clip: global gradient norm. Raises BadInput before any work when
-    the parts do not fit together. A loss that is not finite ends the run as `diverged`; SIGINT and SIGTERM as
-    `interrupted`, with a checkpoint to go on from; anything else as `failed`, and the error is raised on.
+    window: tokens a row. rows: rows a batch. clip: global gradient norm. log_every: steps between rows of the
+    metrics file, each with the mean training loss since the last, so none goes unrecorded.
+    Raises BadInput before any work when the parts do not fit together. A loss that is not finite ends the run
+    as `diverged`; SIGINT and SIGTERM as `interrupted`, with a checkpoint to go on from; an exception as
+    `failed`, and it is raised on.
     """
     if (directory / RECORD).exists() and (done := Run.load(directory)).finished and done.run == labels.run:
         return done
@@ -86,83 +101,87 @@ def train(
     torch.use_deterministic_algorithms(True)
     model = architecture(shape, source.vocab_size).to(device)
     counts = count(model)
-    tokens_a_batch = rows * window
-    price = BACKWARD * sum(
-        share * model.flops(window=window, prefix=prefix, start=start)
-        for prefix, start, share in objective.splits(window)
-    )
+    batch_tokens = rows * window
     plan: Budget = budget.resolve(
-        N=counts["non_embedding"], flops_per_token=price / window, batch_tokens=tokens_a_batch
+        N=counts["non_embedding"],
+        flops_per_token=_expected_flops(model, objective, window, rows) / window,
+        batch_tokens=batch_tokens,
     )
     optim = optimizer(model, shape.width)
     evaluate_after = evaluation.steps(plan.steps)
 
-    with claim(directory), _stop_signals() as stopped:
-        step, spent = 0, {"flops": 0, "targets": 0, "seconds": 0.0, "sum": 0.0, "count": 0}
-        if (saved := checkpoints.load(directory)) is not None:
-            tensors, state = saved
-            unpack(tensors, model, optim)
-            step, spent = state["step"], state["spent"]
-        metrics = _Metrics(directory, tracker, keep_until=step)
+    with claim(directory), _stop_signals() as signals:
+        spent = Spent()
+        if saved := checkpoints.load(directory):
+            unpack(saved[0], model, optim)
+            spent = Spent(**saved[1])
+        clock = _Clock(spent.seconds)
+        metrics = _Metrics(directory, keep_until=spent.step)
+        progress = Progress(directory)
         tracker.start(
             run=labels.run, name=labels.name, group=labels.study, config=dict(config), directory=directory
         )
-        progress, clock = Progress(directory), _Clock(spent["seconds"])
-        status, reason, final = "finished", None, {}
+        status, reason, final = "interrupted", "stopped between two steps", dict[str, float]()
         try:
-            while step < plan.steps:
-                set_learning_rate(optim, factor := schedule(step, plan.steps))
-                windows = source.windows(step * rows, rows, window=window, seed=seed)
-                batch = objective(windows, _generator(seed, step)).to(torch.device(device))
+            while spent.step < plan.steps:
+                factor = schedule(spent.step, plan.steps)
+                set_learning_rate(optim, factor)
+                windows = source.windows(spent.step * rows, rows, window=window, seed=seed)
+                batch = objective(windows, _generator(seed, spent.step)).to(torch.device(device))
                 with autocast():
                     loss = cross_entropy(model, batch)
                 loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
                 value = loss.item()
-                if not (math.isfinite(value) and torch.isfinite(norm)):
-                    status, reason = "diverged", f"loss {value:g}, gradient norm {norm:g} at step {step + 1}"
-                    break
+                if not math.isfinite(value) or not math.isfinite(norm):
+                    raise Diverged(f"loss {value:g}, gradient norm {norm:g} at step {spent.step + 1}")
                 optim.step()
                 optim.zero_grad()
 
-                step += 1
-                spent["flops"] += (
+                spent.step += 1
+                spent.flops += (
                     BACKWARD * rows * model.flops(window=window, prefix=batch.longest, start=batch.start)
                 )
-                spent["targets"] += int((batch.labels != IGNORE).sum())
-                spent["sum"], spent["count"] = spent["sum"] + value, spent["count"] + 1
-                evaluating = step in evaluate_after
-                if evaluating or step % log_every == 0:
+                spent.targets += int((batch.labels != IGNORE).sum())
+                spent.loss_sum, spent.loss_count = spent.loss_sum + value, spent.loss_count + 1
+                if spent.step in evaluate_after or spent.step % log_every == 0:
                     row = {
-                        "step": step,
-                        "tokens": step * tokens_a_batch,
-                        "flops": spent["flops"],
-                        "train_loss": spent["sum"] / spent["count"],
-                        "learning_rate": factor * optim.param_groups[-1]["peak"],
-                        "gradient_norm": norm.item(),
+                        "step": spent.step,
+                        "tokens": spent.step * batch_tokens,
+                        "flops": spent.flops,
+                        "train_loss": spent.loss_sum / spent.loss_count,
+                        "learning_rate": factor * _peak(optim),
+                        "gradient_norm": norm,
                     }
-                    spent["sum"], spent["count"] = 0.0, 0
-                    if evaluating:
-                        with autocast():
-                            if step == plan.steps:
-                                final = evaluation.final(model, source, window, objective)
-                                row |= final
-                            else:
-                                row |= evaluation.curve(model, source, window)
+                    spent.loss_sum, spent.loss_count = 0.0, 0
+                    with autocast():
+                        if spent.step == plan.steps:
+                            final = evaluation.final(model, source, window, objective)
+                            if not math.isfinite(final["loss"]):
+                                raise Diverged(f"validation loss {final['loss']:g} at the end")
+                            row |= final
+                        elif spent.step in evaluate_after:
+                            row |= evaluation.curve(model, source, window)
                     metrics.write(row)
+                    tracker.log(row)
                 if progress.due():
-                    progress.show(clock.state(step, plan.steps, value, tokens_a_batch))
-                if stopped and step < plan.steps:
-                    status, reason = "interrupted", f"signal {stopped[0]} after step {step} of {plan.steps}"
-                if (checkpoints.due() and step < plan.steps) or status == "interrupted":
-                    spent["seconds"] = clock.seconds()
-                    checkpoints.save(directory, step, pack(model, optim), {"step": step, "spent": spent})
-                if status == "interrupted":
-                    break
+                    progress.show(clock.state(spent.step, plan.steps, value, batch_tokens))
+                if spent.step < plan.steps and (signals or checkpoints.due()):
+                    spent.seconds = clock.seconds()
+                    checkpoints.save(directory, spent.step, pack(model, optim), asdict(spent))
+                    if signals:
+                        raise Interrupted(f"{signals[0]} after step {spent.step} of {plan.steps}")
+            status, reason = "finished", None
+        except Diverged as error:
+            status, reason = "diverged", str(error)
+        except Interrupted as error:
+            status, reason = "interrupted", str(error)
         except Exception as error:
             status, reason = "failed", f"{type(error).__name__}: {error}"
             raise
         finally:
+            metrics.close()
+            D = spent.step * batch_tokens
             run = Run(
                 run=labels.run,
                 name=labels.name,
@@ -178,24 +197,26 @@ def train(
                 N=counts["non_embedding"],
                 N_total=counts["total"],
                 parameters=counts,
-                D=step * tokens_a_batch,
-                D_target=spent["targets"],
+                D=D,
+                D_target=spent.targets,
                 unique_tokens=source.train_tokens,
                 window=window,
-                batch_tokens=tokens_a_batch,
+                batch_tokens=batch_tokens,
                 steps=plan.steps,
-                step=step,
-                learning_rate=optim.param_groups[-1]["peak"],
-                C=float(spent["flops"]),
-                C_6ND=six_n_d(counts["non_embedding"], step * tokens_a_batch),
+                step=spent.step,
+                learning_rate=_peak(optim),
+                C=float(spent.flops),
+                C_6ND=float(six_n_d(counts["non_embedding"], D)),
                 loss=final.get("loss"),
                 loss_objective=final.get("loss_objective"),
                 bits_per_byte=final.get("bits_per_byte"),
-                timing={"seconds": clock.seconds(), "tokens_per_second": clock.rate(step, tokens_a_batch)},
+                timing={
+                    "seconds": clock.seconds(),
+                    "tokens_per_second": clock.rate(spent.step, batch_tokens),
+                },
                 provenance=provenance(labels.command) | {"data": source.manifest},
                 config=dict(config),
             )
-            metrics.close()
             tracker.finish(status=status, summary=run.row())
             run.save(directory)
         if run.finished:
@@ -203,21 +224,38 @@ def train(
     return run
 
 
-class _Metrics:
-    """The append-only metrics file and its mirror. Rows past the checkpoint a run resumes from are dropped."""
+class Diverged(Exception):
+    """A loss or a gradient is not finite any more."""
 
-    def __init__(self, directory: Path, tracker: Tracker, *, keep_until: int) -> None:
+
+class Interrupted(Exception):
+    """A signal asked the run to stop; its checkpoint is written."""
+
+
+def _expected_flops(model: Any, objective: Objective, window: int, rows: int) -> float:
+    """Training FLOPs of one row, averaged over the splits the objective draws."""
+    return BACKWARD * sum(
+        share * model.flops(window=window, prefix=prefix, start=start)
+        for prefix, start, share in objective.splits(window, rows)
+    )
+
+
+def _peak(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate this rung gives its matrices, before the schedule."""
+    return optimizer.param_groups[-1]["peak"]
+
+
+class _Metrics:
+    """The append-only metrics file. Rows past the checkpoint resumed from are dropped: they come again."""
+
+    def __init__(self, directory: Path, *, keep_until: int) -> None:
         kept = [row for row in read_metrics(directory) if row["step"] <= keep_until]
-        directory.mkdir(parents=True, exist_ok=True)
-        self.file = (directory / METRICS).open("w", encoding="utf-8")
-        self.file.writelines(json.dumps(row) + "\n" for row in kept)
-        self.file.flush()
-        self.tracker = tracker
+        write_atomically(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        self.file = (directory / METRICS).open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
-        self.tracker.log(row)
 
     def close(self) -> None:
         self.file.close()

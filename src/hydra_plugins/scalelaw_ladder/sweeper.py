@@ -103,8 +103,6 @@ def _values(override: Override) -> list[str]:
 
 def _text(value: Any) -> str:
     """A yaml value as Hydra's command line writes it."""
-    return (
-        {None: "null", True: "true", False: "false"}.get(value, str(value))
-        if not isinstance(value, int | float) or isinstance(value, bool)
-        else str(value)
-    )
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

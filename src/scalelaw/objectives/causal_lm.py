@@ -12,7 +12,7 @@ class CausalLM:
     def check(self, window: int) -> None:
         """Every window will do."""
 
-    def splits(self, window: int) -> list[tuple[int, int, float]]:
+    def splits(self, window: int, rows: int) -> list[tuple[int, int, float]]:
         """The batches to expect, as (prefix, start, probability): always (0, 0)."""
         return [(0, 0, 1.0)]
 

@@ -10,10 +10,13 @@ Worked example, T = 8 and a prefix of 3; `.` is IGNORE. The last prefix token sa
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from scalelaw.contracts import IGNORE, BadInput, Batch
+
+DRAWS = 4096  # the mean cost of a batch is then known to half a per cent
 
 
 class PrefixLM:
@@ -33,13 +36,17 @@ class PrefixLM:
         """Raises BadInput naming `objective.prefix` and the window where they do not fit each other."""
         self.range(window)
 
-    def splits(self, window: int) -> list[tuple[int, int, float]]:
-        """The exact distribution of a window's split, as (prefix, start, probability).
+    def splits(self, window: int, rows: int) -> list[tuple[int, int, float]]:
+        """How batches of `rows` rows come out, as (longest prefix, start, probability).
 
-        With `per_row` a batch mixes splits, and is computed from the earliest start among its rows.
+        Exact for a shared split. With `per_row` a batch reaches from its earliest start to its longest
+        prefix; these are drawn, since their joint distribution has T^2 / 2 cases.
         """
         low, high = self.range(window)
-        return [(prefix, prefix - 1, 1 / (high - low + 1)) for prefix in range(low, high + 1)]
+        if not self.per_row:
+            return [(prefix, prefix - 1, 1 / (high - low + 1)) for prefix in range(low, high + 1)]
+        drawn = np.random.default_rng(0).integers(low, high + 1, (DRAWS, rows))
+        return [(int(row.max()), int(row.min()) - 1, 1 / DRAWS) for row in drawn]
 
     def range(self, window: int) -> tuple[int, int]:
         """The shortest and the longest prefix to draw for windows of T = `window` inputs."""

@@ -1,0 +1,45 @@
+# `make demo` and `make test` need python3 (3.11 or newer) and make; everything else is set up here.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo report test test-slow lint bench clean
+
+help: ## what there is to type
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: $(VENV)/.installed ## the virtual environment in .venv
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "scalelaw needs Python 3.11 or newer; say make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+demo: setup ## train three architectures on real text, fit their laws, write a report (about 10 minutes)
+	$(RUN) -m experiments.train -m study=demo
+	$(RUN) -m experiments.report study=demo
+
+test: $(VENV)/.installed-test ## the test suite
+	$(RUN) -m pytest -n auto --dist loadfile
+
+test-slow: $(VENV)/.installed-test ## the long tests
+	$(RUN) -m pytest -m slow
+
+lint: $(VENV)/.installed-test ## style, types, import rules
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/pyright
+	$(VENV)/bin/lint-imports
+
+bench: setup ## measurements that are too long for tests; results in bench/results
+	$(RUN) -m bench
+
+clean: ## remove the virtual environment; outputs/ stays
+	rm -rf $(VENV)

@@ -1,0 +1,73 @@
+import pytest
+import torch
+
+from scalelaw.checkpoint import Checkpoints, pack, unpack
+
+
+def trained(seed: int, steps: int):
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for _ in range(steps):
+        go(model, optimizer)
+    return model, optimizer
+
+
+def go(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.arange(3.0)).square().sum().backward()
+    optimizer.step()
+
+
+def test_a_restored_pair_goes_on_bit_for_bit(tmp_path):
+    model, optimizer = trained(0, 5)
+    Checkpoints(seconds=0, keep=1).save(tmp_path, 5, pack(model, optimizer), {"step": 5})
+    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path)
+    other, other_optimizer = trained(1, 0)
+    unpack(tensors, other, other_optimizer)
+    assert state == {"step": 5}
+    for pair in ((model, optimizer), (other, other_optimizer)):
+        go(*pair)
+        go(*pair)
+    assert torch.equal(model.weight, other.weight)
+    assert torch.equal(model.bias, other.bias)
+
+
+@pytest.mark.parametrize("harm", ["truncate", "flip a bit", "empty"])
+def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, harm):
+    checkpoints = Checkpoints(seconds=0, keep=2)
+    for step in (1, 2):
+        checkpoints.save(tmp_path, step, pack(*trained(0, step)), {"step": step})
+    newest = max(tmp_path.glob("*.safetensors"))
+    content = bytearray(newest.read_bytes())
+    content[-3] ^= 1
+    newest.write_bytes({"truncate": content[: len(content) // 2], "flip a bit": content, "empty": b""}[harm])
+    tensors, state = checkpoints.load(tmp_path)
+    assert state == {"step": 1}
+    assert torch.equal(tensors["model.weight"], trained(0, 1)[0].weight)
+    assert newest.name in caplog.text
+
+
+def test_only_the_newest_are_kept_and_no_temporary_is_left(tmp_path):
+    checkpoints = Checkpoints(seconds=0, keep=2)
+    for step in (9, 10, 11, 12):
+        checkpoints.save(tmp_path, step, pack(*trained(0, 1)), {"step": step})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"checkpoint-{s:09d}.safetensors" for s in (11, 12)]
+
+
+def test_a_full_disk_is_an_oserror_and_costs_no_older_checkpoint(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints.save(tmp_path, 1, pack(*trained(0, 1)), {"step": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scalelaw.checkpoint.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(tmp_path, 2, pack(*trained(0, 2)), {"step": 2})
+    assert checkpoints.load(tmp_path)[1] == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_to_load_is_none(tmp_path):
+    assert Checkpoints(seconds=0, keep=1).load(tmp_path) is None

@@ -1,0 +1,85 @@
+"""A whole training run in milliseconds: a made-up language, a tiny model, every part replaceable."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scalelaw.budget import Tokens
+from scalelaw.checkpoint import Checkpoints
+from scalelaw.evaluate import Evaluation
+from scalelaw.models.causal_decoder import CausalDecoder
+from scalelaw.objectives.causal_lm import CausalLM
+from scalelaw.optim import WarmupStableDecay, adamw
+from scalelaw.run import Run
+from scalelaw.shape import Shape
+from scalelaw.tracking import Disabled
+from scalelaw.train import Labels, train
+
+VOCAB, WINDOW, ROWS, STEPS = 16, 12, 4, 12
+SHAPE = Shape(depth=2, width=16, heads=2, ffn_width=32)
+LABELS = Labels(
+    run="0123456789",
+    name="tiny",
+    study="tests",
+    architecture="causal_decoder",
+    objective="causal_lm",
+    data="chain",
+    command="pytest",
+)
+
+
+class Chain:
+    """Text of a Markov chain whose every token has two likely successors; a Source like any other."""
+
+    vocab_size = VOCAB
+    train_tokens = 10_000
+    token_bytes = np.full(VOCAB, 2)  # so that bits per byte and nats per token cannot be taken for each other
+
+    def __init__(self) -> None:
+        self.manifest = {"name": "chain"}
+
+    def windows(self, position: int, rows: int, *, window: int, seed: int) -> torch.Tensor:
+        return torch.stack([self._row(window, 1 + seed, position + row) for row in range(rows)])
+
+    def validation(self, rows: int, *, window: int) -> torch.Tensor:
+        return torch.stack([self._row(window, 0, row) for row in range(rows)])
+
+    @staticmethod
+    def _row(window: int, *key: int) -> torch.Tensor:
+        rng = np.random.default_rng(key)
+        tokens = [int(rng.integers(VOCAB))]
+        for step in rng.random(window):
+            tokens.append((3 * tokens[-1] + 1 + (step < 0.25)) % VOCAB)
+        return torch.tensor(tokens)
+
+
+def run(directory: Path, **changes) -> Run:
+    """Train the tiny run in `directory`, with any of `train`'s arguments changed."""
+    torch.set_num_threads(1)
+    parts = {
+        "directory": directory,
+        "labels": LABELS,
+        "config": {"tiny": True},
+        "architecture": partial(CausalDecoder, tie_embeddings=False),
+        "shape": SHAPE,
+        "objective": CausalLM(),
+        "source": Chain(),
+        "budget": Tokens(D=STEPS * ROWS * WINDOW),
+        "optimizer": partial(
+            adamw, lr=0.02, base_width=16, transfer=True, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1
+        ),
+        "schedule": WarmupStableDecay(warmup=0.1, decay=0.3, final=0.0),
+        "evaluation": Evaluation(points=3, curve_rows=8, rows=32, prefix=None),
+        "checkpoints": Checkpoints(seconds=1e9, keep=2),
+        "tracker": Disabled(),
+        "seed": 0,
+        "window": WINDOW,
+        "rows": ROWS,
+        "clip": 1.0,
+        "log_every": 2,
+        "precision": "float32",
+        "device": "cpu",
+    }
+    return train(**(parts | changes))
