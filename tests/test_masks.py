@@ -96,12 +96,7 @@ def test_the_worked_example_inside_the_encoder_decoder() -> None:
 
     # Cut the graph at the stacks' doors, so that each is looked at alone.
     def cut(_module: object, inputs: tuple) -> tuple:
-        return tuple(
-            value.detach().requires_grad_()
-            if isinstance(value, torch.Tensor) and value.is_floating_point()
-            else value
-            for value in inputs
-        )
+        return tuple(v.detach().requires_grad_() if isinstance(v, torch.Tensor) else v for v in inputs)
 
     for name in ("encoder", "decoder"):
         stack = getattr(built, name)

@@ -7,6 +7,7 @@ import torch
 from tiny import ARCHITECTURES, DECODERS, VOCAB, batch, loss, model, visibility
 from torch import Tensor, nn
 
+from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.causal_decoder import CausalDecoder
@@ -29,8 +30,11 @@ def allowed(kind: type[LanguageModel], given: Batch) -> Tensor:
     return may
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
-@pytest.mark.parametrize("prefix", PREFIXES + WITH_EMPTY, ids=str)
+CASES = [(kind, prefix) for kind in ARCHITECTURES for prefix in PREFIXES]
+CASES += [(kind, prefix) for kind in DECODERS for prefix in WITH_EMPTY]
+
+
+@pytest.mark.parametrize(("kind", "prefix"), CASES, ids=str)
 @pytest.mark.parametrize("start", [None, 0, 8])
 def test_a_logit_depends_on_what_it_may_see_and_on_nothing_else(
     kind: type[LanguageModel], prefix: list[int], start: int | None
@@ -40,8 +44,6 @@ def test_a_logit_depends_on_what_it_may_see_and_on_nothing_else(
     start None: labels follow the prefix. 0: every position is asked, also inside the prefix. 8: labels
     begin late, so that between some prefixes' ends and the labels lie tokens that must still be read.
     """
-    if kind is EncoderDecoder and 0 in prefix:
-        pytest.skip("an encoder needs a prefix (its own test)")
     given = batch(prefix, WINDOW, start=start)
     assert visibility(model(kind), given).equal(allowed(kind, given))
 
@@ -100,22 +102,16 @@ class TestPrefixDecoder:
     @pytest.mark.parametrize("prefix", [[5, 5], [2, 9], [0, 11], [11, 11], [10, 10], [0, 3, 7]], ids=str)
     def test_two_parts_are_one_dense_mask(self, prefix: list[int]) -> None:
         """The split attention against the plain one, forward and backward, in double precision."""
-        from scalelaw import masks
-
         given = batch(prefix, WINDOW, start=0)
-        q, k, v = (
-            torch.randn(len(prefix), 3, WINDOW, 8, dtype=torch.double, requires_grad=True) for _ in "qkv"
-        )
-        split = model(PrefixDecoder).attention(given)(q, k, v)  # pyright: ignore[reportCallIssue]
+        size = (len(prefix), 3, WINDOW, 8)
+        q, k, v = (torch.randn(size, dtype=torch.double, requires_grad=True) for _ in "qkv")
+        split = model(PrefixDecoder).attention(given)(q, k, v)
         mask = masks.prefix(given.prefix, WINDOW)
         dense = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         torch.testing.assert_close(split, dense, rtol=0, atol=1e-13)
         out = torch.randn_like(split)
-        for ours, plain in zip(
-            torch.autograd.grad(split, (q, k, v), out),
-            torch.autograd.grad(dense, (q, k, v), out),
-            strict=True,
-        ):
+        gradients = [torch.autograd.grad(attended, (q, k, v), out) for attended in (split, dense)]
+        for ours, plain in zip(*gradients, strict=True):
             torch.testing.assert_close(ours, plain, rtol=0, atol=1e-13)
 
 
@@ -134,8 +130,8 @@ class TestEncoderDecoder:
     @pytest.mark.parametrize("depth", [2, 3, 4, 7])
     def test_depth_is_divided(self, depth: int) -> None:
         built = model(EncoderDecoder, depth=depth)
-        assert len(built.encoder.blocks) == depth // 2  # pyright: ignore
-        assert len(built.decoder.blocks) == depth - depth // 2  # pyright: ignore
+        assert len(built.encoder.blocks) == depth // 2
+        assert len(built.decoder.blocks) == depth - depth // 2
 
     def test_stacks_share_the_embedding_and_nothing_else(self) -> None:
         built = model(EncoderDecoder)
@@ -147,18 +143,21 @@ class TestEncoderDecoder:
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 class TestStart:
     def test_the_first_loss_is_ln_v(self, kind: type[LanguageModel]) -> None:
-        built = kind(Shape(depth=4, width=24, heads=3, ffn_width=40), VOCAB, tie_embeddings=False)  # pyright: ignore
+        built = kind(Shape(depth=4, width=24, heads=3, ffn_width=40), VOCAB, tie_embeddings=False)
         given = batch([5, 5], WINDOW)
         assert not built(given).any()
         assert loss(built, given).item() == pytest.approx(math.log(VOCAB), rel=1e-6)
 
     def test_a_tied_head_starts_near_ln_v(self, kind: type[LanguageModel]) -> None:
-        """Logits of deviation 1 cost ln V + 1/2; without the scale of E ** -0.5 the first loss is near E / 2."""
+        """Logits of deviation 1, but for the token just read, which the residual stream still holds.
+
+        That one's logit is up to sqrt(E), so the first loss lies above ln V by less than that.
+        """
         torch.manual_seed(0)
-        built = kind(Shape(depth=4, width=96, heads=3, ffn_width=40), 500, tie_embeddings=True)  # pyright: ignore
+        built = kind(Shape(depth=4, width=96, heads=3, ffn_width=40), 500, tie_embeddings=True)
         given = batch([5] * 8, WINDOW)
         assert 0.7 < built(given).std() < 1.4
-        assert abs(loss(built, given).item() - math.log(500) - 0.5) < 0.5
+        assert math.log(500) < loss(built, given).item() < math.log(500) + math.sqrt(96) / 2
 
     def test_the_seed_decides_every_weight(self, kind: type[LanguageModel]) -> None:
         one, same, other = (model(kind, seed=seed).state_dict() for seed in (5, 5, 6))
@@ -168,7 +167,7 @@ class TestStart:
     def test_matrices_start_at_their_fan_in(self, kind: type[LanguageModel]) -> None:
         """Deviation 1 / sqrt(fan_in), divided by sqrt(writes) where the residual stream is written to."""
         torch.manual_seed(0)
-        built = kind(Shape(depth=4, width=192, heads=4, ffn_width=512), VOCAB, tie_embeddings=False)  # pyright: ignore
+        built = kind(Shape(depth=4, width=192, heads=4, ffn_width=512), VOCAB, tie_embeddings=False)
         assert built.embedding.weight.std().item() == pytest.approx(1, rel=0.03)
         for name, parameter in built.named_parameters():
             if parameter.ndim == 1:
@@ -193,7 +192,7 @@ class TestStart:
 
     def test_a_bad_vocabulary_is_named(self, kind: type[LanguageModel]) -> None:
         with pytest.raises(BadInput, match="vocab_size"):
-            kind(Shape(depth=2, width=24, heads=3, ffn_width=40), 0, tie_embeddings=False)  # pyright: ignore
+            kind(Shape(depth=2, width=24, heads=3, ffn_width=40), 0, tie_embeddings=False)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -215,7 +214,7 @@ def _movement(kind: type[LanguageModel], width: int, scaled: bool) -> float:
     torch.manual_seed(0)
     built = kind(
         Shape(depth=4, width=width, heads=width // 8, ffn_width=2 * width), VOCAB, tie_embeddings=False
-    )  # pyright: ignore
+    )
     groups, rate = built.width_groups(), 0.01
     optimizer = torch.optim.Adam(
         [
@@ -252,7 +251,7 @@ def test_an_encoder_decoder_rung_has_about_the_n_of_a_decoder_rung(depth: int) -
     """Its decoder's cross-attention adds 4 E^2 to half of the blocks' 12 E^2: 17 % more."""
     shape = ladder(depth=depth, width_per_layer=12, head_dim=12, ffn_multiple="8/3")
     sizes = [
-        sum(p.numel() for p in kind(shape, 1, tie_embeddings=True).parameters())  # pyright: ignore
+        sum(p.numel() for p in kind(shape, 1, tie_embeddings=True).parameters())
         for kind in (CausalDecoder, EncoderDecoder)
     ]
     assert sizes[1] / sizes[0] == pytest.approx(1 + 1 / 6, abs=0.01)

@@ -18,7 +18,7 @@ VOCAB = 37
 def model(kind: type[LanguageModel], *, tie: bool = False, depth: int = 4, seed: int = 0) -> LanguageModel:
     """A model no part of which is at a special value: the head is not zero, no norm gain is one."""
     torch.manual_seed(seed)
-    made = kind(Shape(depth=depth, width=24, heads=3, ffn_width=40), VOCAB, tie_embeddings=tie)  # pyright: ignore
+    made = kind(Shape(depth=depth, width=24, heads=3, ffn_width=40), VOCAB, tie_embeddings=tie)
     for name, parameter in made.named_parameters():
         if "norm" in name:
             nn.init.uniform_(parameter, 0.5, 1.5)
