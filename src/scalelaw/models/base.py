@@ -8,7 +8,8 @@ from scalelaw.contracts import BadInput, Batch
 from scalelaw.shape import Shape
 
 # As large as the sum of what a stack's layers write at the start, so that neither drowns the other; the
-# same at every width, as muP asks of input weights.
+# same at every width, as muP asks of input weights. Between 0.3 and 1 no difference was seen (width 48, bytes
+# of prose, 200 steps); 0.02 and 0.1 were slower at most learning rates tried.
 EMBEDDING_STD = 1.0
 
 
@@ -17,7 +18,9 @@ class LanguageModel(nn.Module, ABC):
 
     tie_embeddings: the output head is the embedding transposed. The last hidden state is then scaled by
     E ** -0.5, as in T5: the embedding's entries have size 1, not E ** -0.5 as a head's would, and without
-    the scale the first logits would have a standard deviation of sqrt(E).
+    the scale the first logits would have a standard deviation of sqrt(E). muP alone would ask for 1 / E; at
+    width 48 that learns much slower (on bytes of prose, 2.09 nats after 200 steps against 1.82), so the
+    transfer of learning rates over width is proved for untied models only.
     An untied head starts at zero, so the first loss is exactly ln V, whatever the width.
     """
 
