@@ -1,4 +1,4 @@
-"""What all architectures share outside their stacks: the embedding, the output head, the width groups."""
+"""What all architectures share outside their stacks: the embedding, the output head, the rate groups."""
 
 from abc import ABC, abstractmethod
 
@@ -52,15 +52,23 @@ class LanguageModel(nn.Module, ABC):
     def head_flops(self, positions: int) -> int:
         return 2 * positions * self.shape.width * self.vocab_size
 
-    def width_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter once, by how Adam's learning rate must follow the width E (muP).
+    def rate_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter once, by how its learning rate must follow width and depth (scalelaw.optim).
 
-        "vector_like": one dimension grows with E or none (embedding, norm gains): the same at every E.
-        "matrix_like": fan_in grows with E (hidden matrices, output head): proportional to 1 / E.
-        A tied embedding is vector-like. Yang et al. 2022, Tensor Programs V, table 3.
+        "vector": embedding, tied or not, and norm gains: no dimension they sum over grows with E.
+        "head": the output head. "write": matrices that write to the residual stream, named `out` and `down`.
+        "read": all other matrices, which read from it.
         """
-        groups: dict[str, list[nn.Parameter]] = {"vector_like": [], "matrix_like": []}
-        for parameter in self.parameters():
-            vector = parameter.ndim == 1 or parameter is self.embedding.weight
-            groups["vector_like" if vector else "matrix_like"].append(parameter)
+        groups: dict[str, list[nn.Parameter]] = {"vector": [], "head": [], "read": [], "write": []}
+        for name, parameter in self.named_parameters():
+            groups[_group(name)].append(parameter)
         return groups
+
+
+def _group(name: str) -> str:
+    module = name.split(".")[-2]
+    if module == "embedding" or module.endswith("norm"):
+        return "vector"
+    if module in ("out", "down"):
+        return "write"
+    return "head" if module == "head" else "read"

@@ -4,8 +4,8 @@ B rows, T positions, S positions of an encoder's output, E width, H heads, D hea
 
 Initial values and names. Matrices start as N(0, 1 / fan_in), those that write to the residual stream divided
 further by the number of writes, so that a stack's output keeps its size at any depth (GPT-2; Radford et al.
-2019). This and the learning rates of `LanguageModel.width_groups` are muP for Adam (Yang et al. 2022, Tensor
-Programs V, table 3). Parameters are counted by the names of the modules on their path: attention,
+2019). This and the learning rates of scalelaw.optim are muP for Adam (Yang et al. 2022, Tensor Programs V,
+table 3). Parameters are counted by the names of the modules on their path: attention,
 cross_attention, ffn, *norm, encoder, decoder (scalelaw.counting).
 """
 

@@ -16,6 +16,12 @@ from scalelaw.models.layers import Attend, causal
 
 
 class PrefixDecoder(Decoder):
+    """Without a prefix in any row it is the causal decoder bit for bit.
+
+    A row with prefix 0 among rows with longer ones is causal too, but its sums run in another order: its
+    logits equal the causal decoder's to the rounding of fp32 (1e-6).
+    """
+
     def attention(self, batch: Batch) -> Attend:
         window, longest = batch.tokens.shape[1], batch.longest
         if longest <= 1:  # one token is its own past and future: the causal decoder, bit for bit
