@@ -3,6 +3,7 @@
 import difflib
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,8 +38,10 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 return main(cfg)
             except Exception as error:
                 # A sweep collects its jobs' errors itself; a single run speaks here, before Hydra adds to it.
-                if FULL_ERROR or HydraConfig.get().mode == RunMode.MULTIRUN:
+                if FULL_ERROR:
                     raise
+                if HydraConfig.get().mode == RunMode.MULTIRUN:
+                    raise _cause(error) from None
                 raise SystemExit(_tell(error, config_name)) from error
 
         @functools.wraps(main)
@@ -59,13 +62,18 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
 def _tell(error: Exception, config_name: str) -> int:
     """Print the error as one line and return the exit status; re-raise what the user cannot have caused."""
-    if isinstance(error, InstantiationException) and isinstance(error.__cause__, ValueError | OSError):
-        error = error.__cause__
+    error = _cause(error)
     if not isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
         raise error
     message = _misspelt(error, config_name) or str(error).split("Config search path:")[0]
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 1
+
+
+def _cause(error: Exception) -> Exception:
+    """What the user got wrong, without the wrapping of the part that noticed."""
+    wrapped = isinstance(error, InstantiationException) and isinstance(error.__cause__, ValueError | OSError)
+    return error.__cause__ if wrapped else error  # pyright: ignore[reportReturnType]
 
 
 def _misspelt(error: Exception, config_name: str) -> str | None:
@@ -74,8 +82,12 @@ def _misspelt(error: Exception, config_name: str) -> str | None:
     key = getattr(cause, "full_key", None) or getattr(cause, "key", None)
     if not isinstance(error, ConfigCompositionException) or "is not in struct" not in str(cause) or not key:
         return None
+    options = [argument for argument in sys.argv[1:] if re.fullmatch(r"[\w/@]+=[\w/]+", argument)]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        known = set(_keys(hydra.compose(config_name)))
+        try:  # with the options chosen, since they bring keys of their own
+            known = set(_keys(hydra.compose(config_name, options)))
+        except HydraException:
+            known = set(_keys(hydra.compose(config_name)))
     # "D" means budget.D before it means anything that is merely spelt alike.
     near = [name for name in known if name.endswith(f".{key}")]
     near = near or difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)

@@ -68,7 +68,14 @@ def run(directory: Path, **changes) -> Run:
         "source": Chain(),
         "budget": Tokens(D=STEPS * ROWS * WINDOW),
         "optimizer": partial(
-            adamw, lr=0.02, base_width=16, transfer=True, betas=[0.9, 0.95], eps=1e-8, weight_decay=0.1
+            adamw,
+            lr=0.02,
+            transfer="width",
+            base_width=16,
+            base_depth=2,
+            betas=[0.9, 0.95],
+            eps=1e-8,
+            weight_decay=0.1,
         ),
         "schedule": WarmupStableDecay(warmup=0.1, decay=0.3, final=0.0),
         "evaluation": Evaluation(points=3, curve_rows=8, rows=32, prefix=None),

@@ -119,7 +119,6 @@ class Architecture(Protocol):
         """
         ...
 
-    def width_groups(self) -> dict[str, list[torch.nn.Parameter]]:
-        """Every parameter once: "vector_like" takes the same Adam learning rate at every width,
-        "matrix_like" one proportional to 1 / width (muP; Yang et al. 2022, Tensor Programs V, table 3)."""
+    def rate_groups(self) -> dict[str, list[torch.nn.Parameter]]:
+        """Every parameter once, by how scalelaw.optim scales its rate: "vector", "head", "read", "write"."""
         ...

@@ -1,8 +1,16 @@
-"""AdamW with learning rates that transfer over width, and the schedules.
+"""AdamW with learning rates that transfer over width and depth, and the schedules.
 
-Rule (muP for Adam: Yang et al. 2022, Tensor Programs V, Table 3): the learning rate of a matrix whose fan-in
-grows with the width is lr * base_width / width; embeddings and norm gains keep lr. The matching
-initialisation is the models' own. A rate tuned on a small rung then serves the larger ones.
+The rule, for matrices whose fan-in grows with the width, relative to a base shape:
+
+    head     base_width / width
+    read     base_width / width * sqrt(base_depth / depth)
+    write    base_width / width * (base_depth / depth)
+
+Embeddings and norm gains keep the rate itself. Over width this is muP for Adam (Yang et al. 2022, Tensor
+Programs V, table 3). Over depth it is Depth-muP (Yang et al. 2023, Tensor Programs VI, table 1): there each
+block's output is multiplied by depth ** -1/2 and Adam's rate too; here the multiplier is part of the initial
+values of the matrices that write (scalelaw.models.layers), so their rate takes it a second time. A rate tuned
+on a small rung then serves the larger ones; `study=lr` checks it.
 """
 
 import math
@@ -12,12 +20,15 @@ from typing import Protocol
 import torch
 
 from scalelaw.contracts import BadInput
+from scalelaw.shape import Shape
+
+TRANSFERS = ("none", "width", "width_and_depth")
 
 
 class Grouped(Protocol):
-    """A model that says which of its parameters have a fan-in that grows with the width."""
+    """A model that says which of its parameters are embeddings and gains, head, readers and writers."""
 
-    def width_groups(self) -> dict[str, list[torch.nn.Parameter]]: ...
+    def rate_groups(self) -> dict[str, list[torch.nn.Parameter]]: ...
 
 
 class Schedule(Protocol):
@@ -28,40 +39,42 @@ class Schedule(Protocol):
 
 def adamw(
     model: Grouped,
-    width: int,
+    shape: Shape,
     *,
     lr: float,
+    transfer: str,
     base_width: int,
-    transfer: bool,
+    base_depth: int,
     betas: Iterable[float],
     eps: float,
     weight_decay: float,
 ) -> torch.optim.AdamW:
-    """Fused AdamW over the model's parameter groups, each with its peak rate in `group["peak"]`.
+    """Fused AdamW over the model's rate groups, each with its peak rate in `group["peak"]`.
 
-    `transfer=False` gives every group the same rate (standard parametrisation), for comparison.
-    Raises BadInput for a learning rate that is not positive.
+    transfer: "width_and_depth", the rule above; "width", muP alone; "none", one rate for all (standard
+    parametrisation), for comparison. Raises BadInput for any other, or a rate that is not positive.
     """
     if not lr > 0:
         raise BadInput(f"optimizer.lr must be positive, not {lr!r}")
-    groups = model.width_groups()
-    scale = base_width / width if transfer else 1.0
+    if transfer not in TRANSFERS:
+        raise BadInput(f"optimizer.transfer is one of {', '.join(TRANSFERS)}, not {transfer!r}")
+    narrow = 1.0 if transfer == "none" else base_width / shape.width
+    shallow = base_depth / shape.depth if transfer == "width_and_depth" else 1.0
+    factors = {"vector": 1.0, "head": narrow, "read": narrow * shallow**0.5, "write": narrow * shallow}
     first, second = betas
-    return torch.optim.AdamW(
-        [
+    groups = [
+        {
+            "params": parameters,
+            "name": name,
+            "lr": lr * factors[name],
+            "peak": lr * factors[name],
             # Decay shrinks matrices only: a decayed norm gain or embedding is a different model.
-            {"params": groups["vector_like"], "lr": lr, "peak": lr, "weight_decay": 0.0},
-            {
-                "params": groups["matrix_like"],
-                "lr": lr * scale,
-                "peak": lr * scale,
-                "weight_decay": weight_decay,
-            },
-        ],
-        betas=(float(first), float(second)),
-        eps=eps,
-        fused=True,
-    )
+            "weight_decay": 0.0 if name == "vector" else weight_decay,
+        }
+        for name, parameters in model.rate_groups().items()
+        if parameters  # a tied model has no head of its own
+    ]
+    return torch.optim.AdamW(groups, betas=(float(first), float(second)), eps=eps, fused=True)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

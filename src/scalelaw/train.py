@@ -18,7 +18,7 @@ from scalelaw.budget import Budget
 from scalelaw.checkpoint import Checkpoints, pack, unpack
 from scalelaw.claim import claim
 from scalelaw.contracts import IGNORE, BadInput, Objective, Source
-from scalelaw.counting import count, six_n_d
+from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation, cross_entropy
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.progress import Progress, State
@@ -26,10 +26,6 @@ from scalelaw.provenance import provenance
 from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.tracking import Tracker
-
-BACKWARD = (
-    3  # a training step costs three forward passes: one forward, two for the gradients (Kaplan 2020, 2.1)
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +103,7 @@ def train(
         flops_per_token=_expected_flops(model, objective, window, rows) / window,
         batch_tokens=batch_tokens,
     )
-    optim = optimizer(model, shape.width)
+    optim = optimizer(model, shape)
     evaluate_after = evaluation.steps(plan.steps)
 
     with claim(directory), _stop_signals() as signals:
@@ -139,9 +135,8 @@ def train(
                 optim.zero_grad()
 
                 spent.step += 1
-                spent.flops += (
-                    BACKWARD * rows * model.flops(window=window, prefix=batch.longest, start=batch.start)
-                )
+                forward = model.flops(window=window, prefix=batch.longest, start=batch.start)
+                spent.flops += rows * training_flops(forward)
                 spent.targets += int((batch.labels != IGNORE).sum())
                 spent.loss_sum, spent.loss_count = spent.loss_sum + value, spent.loss_count + 1
                 if spent.step in evaluate_after or spent.step % log_every == 0:
@@ -234,15 +229,15 @@ class Interrupted(Exception):
 
 def _expected_flops(model: Any, objective: Objective, window: int, rows: int) -> float:
     """Training FLOPs of one row, averaged over the splits the objective draws."""
-    return BACKWARD * sum(
-        share * model.flops(window=window, prefix=prefix, start=start)
+    return sum(
+        share * training_flops(model.flops(window=window, prefix=prefix, start=start))
         for prefix, start, share in objective.splits(window, rows)
     )
 
 
 def _peak(optimizer: torch.optim.Optimizer) -> float:
-    """The learning rate this rung gives its matrices, before the schedule."""
-    return optimizer.param_groups[-1]["peak"]
+    """The learning rate this rung gives the matrices that read the residual stream, before the schedule."""
+    return next(group["peak"] for group in optimizer.param_groups if group["name"] == "read")
 
 
 class _Metrics:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -98,7 +97,7 @@ class LocalLauncher(Launcher):
         kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         context = multiprocessing.get_context(kind)
         if kind == "forkserver":
-            context.set_forkserver_preload([self.entry[0], *self.preload])
+            context.set_forkserver_preload(self.preload)
         queue, running, outcomes = (
             list(waiting),
             dict[int, tuple[BaseProcess, Job]](),
@@ -112,13 +111,7 @@ class LocalLauncher(Launcher):
                     job.directory.mkdir(parents=True, exist_ok=True)
                     process = context.Process(
                         target=_work,
-                        args=(
-                            self.entry,
-                            self.hydra_context,
-                            job.config,
-                            job.directory,
-                            Singleton.get_state(),
-                        ),
+                        args=(self.entry, self.hydra_context, job),
                     )
                     process.start()
                     running[process.sentinel] = (process, job)
@@ -168,22 +161,20 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "ended without a word"
 
 
-def _work(
-    entry: tuple[str, str], hydra_context: HydraContext, config: DictConfig, directory: Path, state: Any
-) -> None:
+def _work(entry: tuple[str, str], hydra_context: HydraContext, job: Job) -> None:
     """A worker's whole life: one job, its output in its own log, its parent watched."""
     threading.Thread(target=_follow_parent, daemon=True).start()
-    with (directory / LOG).open("a", buffering=1) as log:
+    with (job.directory / LOG).open("a", buffering=1) as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         sys.stdout = sys.stderr = log
         setup_globals()
-        Singleton.set_state(state)
+        JobRuntime.instance().set("name", job.config.hydra.job.name)
         module, name = entry
         command = getattr(importlib.import_module(module), name)
         result = run_job(
             task_function=getattr(command, "task", command),
-            config=config,
+            config=job.config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
             hydra_context=hydra_context,

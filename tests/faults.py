@@ -1,0 +1,36 @@
+"""Parts that misbehave once, to be named as `_target_` in a sweep."""
+
+import os
+import signal
+from pathlib import Path
+
+from scalelaw.objectives.causal_lm import CausalLM
+
+
+class DieOnce(CausalLM):
+    """Sends its own process `number` at the given batch, the first time round."""
+
+    def __init__(self, *, marker: str, at: int, number: int) -> None:
+        self.marker, self.left, self.number = Path(marker), at, number
+
+    def __call__(self, windows, generator):
+        self.left -= 1
+        if self.left == 0 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), self.number)
+        return super().__call__(windows, generator)
+
+
+class DieWithParent(DieOnce):
+    """As above, but the sweep's own process is the one to die."""
+
+    def __call__(self, windows, generator):
+        self.left -= 1
+        if self.left == 0 and not self.marker.exists():
+            self.marker.touch()
+            import multiprocessing
+
+            parent = multiprocessing.parent_process()
+            assert parent is not None
+            os.kill(parent.pid, signal.SIGKILL)
+        return CausalLM.__call__(self, windows, generator)

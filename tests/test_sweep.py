@@ -1,0 +1,129 @@
+"""Sweeps as a user starts them: real processes, real signals."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from commands import TINY, book, start  # noqa: F401 (a fixture)
+
+from scalelaw.run import Run, read_metrics, records
+
+SWEEP = ["-m", "data=text", *TINY, "seed=0,1,2"]
+FAULT = ["+objective.marker=marker", "+objective.at=4"]
+
+
+def sweep(cwd: Path, *arguments: str) -> tuple[int, str]:
+    process = start("experiments.train", *SWEEP, *arguments, cwd=cwd)
+    output, _ = process.communicate(timeout=120)
+    return process.returncode, output
+
+
+def table(cwd: Path) -> list[dict]:
+    return [run.row() for _, run in records(cwd / "outputs")]
+
+
+@pytest.fixture
+def undisturbed(tmp_path, book):  # noqa: F811
+    """The rows of a sweep that nothing happened to, and the override that names its text."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    code, output = sweep(whole, book)
+    assert code == 0, output
+    return table(whole), book
+
+
+def test_a_second_start_skips_all_and_touches_nothing(tmp_path, undisturbed):
+    rows, book = undisturbed  # noqa: F811
+    assert [row["seed"] for row in sorted(rows, key=lambda row: row["seed"])] == [0, 1, 2]
+    assert len({row["loss"] for row in rows}) == 3
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "whole").rglob("run.json")}
+    code, output = sweep(tmp_path / "whole", book)
+    assert code == 0
+    assert "3 of them finished before" in output
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "whole").rglob("run.json")} == before
+
+
+def test_one_run_that_breaks_is_one_failed_row(tmp_path, book):  # noqa: F811
+    code, output = sweep(tmp_path, book, "budget.D=320,-1")
+    assert code == 1
+    assert output.count("FAILED") == 3
+    assert "budget.D must be a positive number" in output
+    assert output.strip().endswith("error: 3 of 6 runs did not finish; their logs say why")
+    assert sum(run.finished for _, run in records(tmp_path / "outputs")) == 3
+    logs = [path for path in tmp_path.rglob("log.txt") if "Traceback" in path.read_text()]
+    assert len(logs) == 3
+
+
+def test_a_worker_killed_costs_its_run_only_and_the_next_start_repairs_it(tmp_path, book):  # noqa: F811
+    faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
+    code, output = sweep(tmp_path, book, *faulty)
+    assert code == 1
+    assert "killed by SIGKILL" in output
+    assert len(table(tmp_path)) == 2
+    code, output = sweep(tmp_path, book, *faulty)
+    assert code == 0
+    assert "2 of them finished before" in output
+    assert all(row["status"] == "finished" for row in table(tmp_path))
+    assert len(table(tmp_path)) == 3
+
+
+def test_everything_killed_at_once_ends_in_the_same_table(tmp_path, undisturbed):
+    rows, book = undisturbed  # noqa: F811
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    process = start("experiments.train", *SWEEP, book, cwd=cut)
+    for line in process.stdout:
+        if line.startswith("finished"):
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    code, output = sweep(cut, book)
+    assert code == 0, output
+    assert table(cut) == rows
+    for directory, _ in records(tmp_path / "whole" / "outputs"):
+        twin = cut / directory.relative_to(tmp_path / "whole")
+        assert read_metrics(twin) == read_metrics(directory)
+
+
+def test_runs_do_not_outlive_their_sweep(tmp_path, book):  # noqa: F811
+    """SIGKILL to the parent alone: its workers write a checkpoint and stop."""
+    long = [
+        "seed=0,1",
+        "budget.D=3e6",
+        "objective._target_=faults.DieWithParent",
+        *FAULT,
+        "+objective.number=0",
+    ]
+    process = start("experiments.train", *SWEEP[:-1], book, *long, cwd=tmp_path)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 30
+    while not (runs := table(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert {row["status"] for row in runs} == {"interrupted"}
+    assert all(row["reason"].startswith("SIGTERM") for row in runs)
+    assert list(tmp_path.rglob("checkpoint-*.safetensors"))
+
+
+def test_two_equal_runs_in_a_study_are_an_error(tmp_path, book):  # noqa: F811
+    code, output = sweep(tmp_path, book, "log_every=4,5")
+    assert code == 1
+    assert "two runs of the study are the same" in output
+
+
+def test_a_stopped_sweep_leaves_resumable_runs(tmp_path, book):  # noqa: F811
+    process = start("experiments.train", *SWEEP[:-1], book, "seed=0,1", "budget.D=3e6", cwd=tmp_path)
+    for line in process.stdout:
+        if line.startswith("started") and "s1" in line:
+            break
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.rglob("progress.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    runs = [Run.load(path.parent) for path in tmp_path.rglob("run.json")]
+    assert [run.status for run in runs] == ["interrupted", "interrupted"]
+    assert len(list(tmp_path.rglob("checkpoint-*.safetensors"))) == 2
