@@ -21,7 +21,8 @@ class EncoderDecoder(LanguageModel):
     `shape.depth` is the blocks of both stacks together: depth // 2 in the encoder, the rest in the decoder,
     so that a rung has about the N of a decoder-only model of that rung.
     The decoder's first input is the last token of the prefix, where the first label stands: no start symbol
-    is needed. Both stacks rotate by the position in the window, so that distances mean the same in both.
+    is needed. Rotary positions tell distances inside each stack; the
+    window's own positions are used in both, though any offset would give the same logits.
     Raises BadInput for a depth below 2, and for a batch with an empty prefix in some row.
     """
 
