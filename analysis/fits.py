@@ -29,13 +29,14 @@ def fit_each(
     table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any
 ) -> tuple[dict[str, Fit], dict[str, str]]:
     """Fit one law to the rows of each value of column `by`: the fits, and why others could not be had."""
-    if table[by].isna().any():
-        row = table.index[table[by].isna()][0]
+    groups = pd.Series(table[by])
+    if groups.isna().any():
+        row = table.index[int(groups.isna().argmax())]
         raise ValueError(f"{table.attrs.get('source', 'table')}, row {row}, column {by}: is empty")
     fits, refused = {}, {}
-    for name in sorted(table[by].unique(), key=str):
+    for name in sorted(groups.unique(), key=str):
         try:
-            fits[str(name)] = fit(table[table[by] == name], law, **knobs)
+            fits[str(name)] = fit(table.loc[groups == name], law, **knobs)
         except ValueError as error:
             refused[str(name)] = str(error)
     return fits, refused

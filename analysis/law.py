@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-Table = Mapping[str, Any]
-"""Columns of equal length n by name; a pandas DataFrame is one."""
+Table = Mapping[str, Any] | pd.DataFrame
+"""Columns of equal length n by name; in a mapping or a DataFrame."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,11 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def number(value: float | None) -> float:
+    """Undo `plain` for one number."""
+    return math.nan if value is None else value
+
+
 @dataclass(frozen=True, eq=False)
 class Fit:
     """A law fitted to a table: parameters as published, how sure they are, and whether to believe it."""
@@ -254,10 +260,10 @@ class Fit:
         """Loss of each parameter vector at its own N and D, in the shape of N."""
         each = np.broadcast_to(params, (*N.shape, params.shape[-1])).reshape(-1, params.shape[-1])
         loss = [
-            self.law.predict(p, {"N": n, "D": d}) if np.isfinite(n * d) and n * d > 0 else [np.nan]
+            float(self.law.predict(p, {"N": n, "D": d})[0]) if np.isfinite(n * d) and n * d > 0 else np.nan
             for p, n, d in zip(each, N.ravel(), D.ravel(), strict=True)
         ]
-        return np.reshape(loss, N.shape)
+        return np.array(loss).reshape(N.shape)
 
     def to_json(self, samples: bool = False) -> dict[str, Any]:
         """Plain JSON values. With `samples`, what comes back from `from_json` gives intervals too."""
@@ -298,7 +304,11 @@ class Fit:
             **known
             | {
                 "law": law,
-                "interval95": {name: tuple(pair) for name, pair in data["interval95"].items()},
+                "params": {name: number(v) for name, v in data["params"].items()},
+                "stderr": {name: number(v) for name, v in data["stderr"].items()},
+                "interval95": {
+                    name: (number(lo), number(hi)) for name, (lo, hi) in data["interval95"].items()
+                },
                 "residuals": np.array(data["residuals"]),
                 "samples": np.array(data["samples"], dtype=float) if "samples" in data else None,
             }

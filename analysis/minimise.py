@@ -121,7 +121,13 @@ def minimise(
             trial_slope = w * loss.slope(trial.r)
             trial_grad = np.where(blocked, 0.0, -(trial_slope[:, None, :] @ trial.J)[:, 0])
             better |= close & (np.abs(trial_grad / size).max(axis=1) < 0.5 * np.abs(scaled).max(axis=1))
-        damping[live] = np.clip(damping[live] * np.where(better, 0.2, 6.0), *DAMPING)
+        # Damp by how much of the promised gain was kept (More 1978).
+        moved = trial.theta - state.theta
+        promised = -(grad * moved).sum(axis=1) - 0.5 * np.einsum("sp,spq,sq->s", moved, hessian, moved)
+        with np.errstate(all="ignore"):
+            kept = gain / np.maximum(promised, 1e-300)
+        factor = np.where(better, np.where(kept > 0.75, 0.1, np.where(kept > 0.25, 0.5, 2.0)), 5.0)
+        damping[live] = np.clip(damping[live] * factor, *DAMPING)
         theta[live], objective[live], gradient[live] = state.theta, state.objective, grad
         stuck = damping[live] >= DAMPING[1]
         go = ~(flat | stuck)

@@ -37,7 +37,7 @@ def load(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataF
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     for name in NUMBERS:
         if name in table:
-            table[name] = _numbers(table[name], path)
+            table[name] = _numbers(table, name, path)
     table.attrs = {"source": str(path), "filled": _fill(table)}
     return table.sort_values([name for name in ORDER if name in table], kind="stable")
 
@@ -55,7 +55,7 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
         for value in sorted(set(status) - {FINISHED}, key=str):
             rows = table.index[status == value].tolist()
             dropped.append({"why": f"status {value}", "count": len(rows), "rows": rows})
-        table = table[status == FINISHED]
+        table = table.loc[status == FINISHED]
     for name in (*law.inputs, "loss"):
         if name not in table:
             raise ValueError(f"{source}: no column {name}; it has {', '.join(map(str, table.columns))}")
@@ -76,7 +76,7 @@ def best_along(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """
     ranked = table.sort_values([name, "loss"], kind="stable")
     before = ranked["loss"].cummin().shift(fill_value=np.inf)
-    return ranked[(ranked["loss"] < before).to_numpy()]
+    return ranked.loc[ranked["loss"] < before]
 
 
 def _records(folder: Path) -> pd.DataFrame:
@@ -123,12 +123,13 @@ def _rename(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.D
     return table.drop(columns=[ours for ours in moved.values() if ours in table]).rename(columns=moved)
 
 
-def _numbers(column: pd.Series, path: Path) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce").astype(float)
-    wrong = (values.isna() & column.notna()).to_numpy()
+def _numbers(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
+    column = table[name]
+    values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float)
+    wrong = np.isnan(values) & np.asarray(column.notna())
     if wrong.any():
-        row = column.index[wrong.argmax()]
-        raise ValueError(f"{path}, row {row}, column {column.name}: {column[row]!r} is not a number")
+        at = int(wrong.argmax())
+        raise ValueError(f"{path}, row {table.index[at]}, column {name}: {column.iloc[at]!r} is not a number")
     return values
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from analysis.law import Fit, Law, Table
-from analysis.minimise import Huber, minimise
-from analysis.resample import METHODS, Problem
+from analysis.minimise import Huber, Minimum, minimise
+from analysis.resample import METHODS, Problem, chosen
 
-MAX_STEPS = 500  # 25 starts on 240 rows take about 100; beyond this a start is not going anywhere
+# 25 starts on 240 rows take about 100 steps, on a dozen rows 300. Tables with N and D in a fixed ratio make a
+# curved valley that takes thousands: only starts within NEAR of the best go on into it.
+MAX_STEPS = 300
+MAX_STEPS_LAST = 5000
+NEAR = 0.1
 
 # Gradient of the summed objective, in centred coordinates. Rounding leaves about 1e-14.
 GRADIENT = 1e-8
@@ -32,25 +36,25 @@ def solve(
     delta: float,
     bootstrap: int,
     seed: int,
-    interval: str = "pairs",
+    interval: str = "auto",
     starts: np.ndarray | None = None,
 ) -> Fit:
     """Fit `law` to the rows of `table` (its inputs and `loss`) by the sum of Huber(delta) of log residuals.
 
     bootstrap: resamples behind stderr, interval95 and samples; 0 leaves those empty. interval: how they are
-    drawn, see analysis.resample. starts: (S, P) published parameters to start from besides the law's own.
+    drawn, auto, pairs or residual: see `analysis.resample`. starts: (S, P) published parameters to start from
+    besides the law's own.
     Raises ValueError when the table lacks a column, holds a value that has no logarithm, or has fewer rows
     than the law has parameters, plus one.
     """
     problem = Problem.of(law, table, Huber(_positive("delta", delta)))
-    if interval not in METHODS:
-        raise ValueError(f"interval={interval!r} is none of {', '.join(sorted(METHODS))}")
+    method = chosen(interval, len(problem.y))
+    if bootstrap < 0:
+        raise ValueError(f"bootstrap={bootstrap} is negative")
     first = law.guess(problem.x, problem.y)
     if starts is not None:
         first = np.concatenate([first, problem.centred(law.vector(starts).reshape(-1, len(law.names)))])
-    found = minimise(
-        law, problem.x, problem.y, first, loss=problem.loss, weights=np.ones(1), max_steps=MAX_STEPS
-    )
+    found = _settle(problem, first)
     best = int(np.argmin(found.objective))
     theta = found.theta[best]
     f, J = law.log_loss(theta[None], problem.x)
@@ -60,32 +64,32 @@ def solve(
         "condition_number": _condition(J[0]),
         "bounds_hit": _bounds_hit(law, theta),
         "minima": _minima(law, problem, found.theta, found.objective, found.gradient),
+        "unidentified": _unidentified(law, J[0]),
         "starts": len(first),
         "steps": found.steps,
     }
-    unidentified = _unidentified(law, problem, J[0])
     freedom = len(residuals) - len(law.names)
-    draws = None
+    draws, stderr, interval95 = None, {}, {}
     resampling: dict = {"method": None, "resamples": 0}
     if bootstrap:
-        drawn = METHODS[interval](problem, theta, residuals, bootstrap, np.random.default_rng(seed))
+        drawn = METHODS[method](problem, theta, residuals, bootstrap, np.random.default_rng(seed))
         draws = problem.published(drawn.theta)
+        stderr, interval95 = _uncertainty(law, draws, certificate["unidentified"])
         failed = int((np.abs(drawn.gradient).max(axis=1) > GRADIENT).sum())
-        resampling = {"method": interval, "resamples": bootstrap, "unconverged": failed}
-    certificate["unidentified"] = unidentified
+        resampling = {"method": method, "resamples": bootstrap, "unconverged": failed}
     params = problem.published(theta)
     return Fit(
         law=law,
         params=_named(law, params),
-        stderr={} if draws is None else _named(law, _spread(draws)),
-        interval95={} if draws is None else _intervals(law, draws),
+        stderr=stderr,
+        interval95=interval95,
         objective=float(found.objective[best]),
         n=len(residuals),
         status=_verdict(certificate, problem),
         certificate=certificate,
         delta=delta,
         scale=float(np.sqrt((residuals**2).sum() / freedom)),
-        residuals=residuals,
+        residuals=residuals[np.argsort(problem.order)],
         samples=draws,
         resampling=resampling,
         seed=seed,
@@ -102,14 +106,34 @@ def _named(law: Law, values: np.ndarray) -> dict[str, float]:
     return dict(zip(law.names, map(float, values), strict=True))
 
 
-def _spread(draws: np.ndarray) -> np.ndarray:
+def _uncertainty(
+    law: Law, draws: np.ndarray, unidentified: list[str]
+) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    """Standard errors and 95 % percentile intervals; NaN for what the table does not determine at all."""
+    draws = np.where([name in unidentified for name in law.names], np.nan, draws)
     with np.errstate(invalid="ignore"):  # a resample that put a factor at infinity has no finite spread
-        return draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(draws.shape[1], np.nan)
+        stderr = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(len(law.names), np.nan)
+        ends = np.quantile(draws, [0.025, 0.975], axis=0).T
+    pairs = {name: (float(lo), float(hi)) for name, (lo, hi) in zip(law.names, ends, strict=True)}
+    return _named(law, stderr), pairs
 
 
-def _intervals(law: Law, draws: np.ndarray) -> dict[str, tuple[float, float]]:
-    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
-    return {name: (float(lo), float(hi)) for name, lo, hi in zip(law.names, low, high, strict=True)}
+def _settle(problem: Problem, first: np.ndarray) -> Minimum:
+    """All starts for a while, then those that may win until they stand still."""
+    common = {"loss": problem.loss, "weights": np.ones(1)}
+    found = minimise(problem.law, problem.x, problem.y, first, max_steps=MAX_STEPS, **common)
+    restless = np.abs(found.gradient).max(axis=1) > GRADIENT
+    restless &= found.objective <= (1 + NEAR) * found.objective.min()
+    if restless.any():
+        at = found.theta[restless]
+        more = minimise(problem.law, problem.x, problem.y, at, max_steps=MAX_STEPS_LAST, **common)
+        for whole, part in (
+            (found.theta, more.theta),
+            (found.objective, more.objective),
+            (found.gradient, more.gradient),
+        ):
+            whole[restless] = part
+    return found
 
 
 def _condition(J: np.ndarray) -> float | None:
@@ -129,7 +153,7 @@ def _bounds_hit(law: Law, theta: np.ndarray) -> list[str]:
     return [name for name, hit in zip(law.names, (theta <= low) | (theta >= high), strict=True) if hit]
 
 
-def _unidentified(law: Law, problem: Problem, J: np.ndarray) -> list[str]:
+def _unidentified(law: Law, J: np.ndarray) -> list[str]:
     """Parameters that take part in a direction along which no prediction changes."""
     # A column of no length, next to what a parameter can do, is a parameter that does nothing.
     values, directions = _singular(np.where(np.abs(J).max(axis=0) < SINGULAR, 0.0, J))
@@ -142,6 +166,7 @@ def _minima(
 ) -> list[dict]:
     """Distinct minima that starts converged to, best first, each with its gap to the best."""
     settled = np.abs(gradient).max(axis=1) <= GRADIENT
+    best, rounding = objective.min(), len(problem.y) * np.finfo(float).eps ** 2
     curves, out = [], []
     for i in np.argsort(objective, kind="stable"):
         curve = law.log_loss(theta[i : i + 1], problem.x)[0][0]
@@ -150,11 +175,10 @@ def _minima(
             out[same[0]]["starts"] += 1
         elif settled[i]:
             curves.append(curve)
-            best = objective.min()
             out.append(
                 {
                     "objective": float(objective[i]),
-                    "gap": float(objective[i] / best - 1) if best > 0 else 0.0,
+                    "gap": float((objective[i] - best) / max(best, rounding)),
                     "starts": 1,
                     "params": _named(law, problem.published(theta[i])),
                 }
@@ -162,12 +186,21 @@ def _minima(
     return out
 
 
+def _why(problem: Problem) -> str:
+    """What about the table leaves parameters open, in a few words."""
+    values = {name: len(np.unique(x)) for name, x in zip(problem.law.inputs, problem.x.T, strict=True)}
+    constant = [name for name, count in values.items() if count == 1]
+    if constant:
+        return f"all {' and '.join(constant)} equal"
+    if any(count == 2 for count in values.values()):
+        return f"only two values of {' and '.join(name for name, count in values.items() if count == 2)}"
+    return "the losses do not tell them apart"
+
+
 def _verdict(certificate: dict, problem: Problem) -> str:
     """The status: `converged`, or a sentence saying why not."""
     if certificate["unidentified"]:
-        constant = [name for name, x in zip(problem.law.inputs, problem.x.T, strict=True) if np.ptp(x) == 0]
-        why = f"all {' and '.join(constant)} equal" if constant else "no row tells them apart"
-        return f"not identified: {', '.join(certificate['unidentified'])} ({why})"
+        return f"not identified: {', '.join(certificate['unidentified'])} ({_why(problem)})"
     if certificate["gradient_norm"] > GRADIENT:
         return f"not converged: gradient {certificate['gradient_norm']:.1e} at the best start"
     if certificate["bounds_hit"]:
