@@ -42,7 +42,7 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
 @pytest.fixture
 def book(tmp_path: Path) -> str:
     """A small text of the user's own, as an override."""
-    words = "the of and to in a law that is was he for it with".split(" ")
+    words = ["the", "law", "of", "all", "states", "that", "was", "made", "in", "peace", "is", "for", "us"]
     paragraphs = [" ".join(words[(i * j) % len(words)] for j in range(1, 60)) for i in range(1, 60)]
     (tmp_path / "book.txt").write_text("\n\n".join(paragraphs))
     return f"data.path={tmp_path / 'book.txt'}"

@@ -17,6 +17,8 @@ def test_the_import_rules_hold():
 def test_analysis_loads_without_torch_and_hydra():
     modules = [f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("[a-z]*.py")]
     assert len(modules) > 3
-    code = f"import sys, {', '.join(modules)}; print(sorted({{'torch', 'hydra', 'wandb'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {', '.join(modules)}\nprint(sorted({{'torch', 'hydra', 'wandb'}} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

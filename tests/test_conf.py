@@ -1,0 +1,130 @@
+"""Every option in conf/ composes, builds and trains, tiny: knobs in yaml alone would fail late otherwise."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from commands import ROOT, TINY, book, call  # noqa: F401 (a fixture)
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.identity import identity, run_id
+from experiments.train import main as train
+from hydra_plugins.scalelaw_ladder.sweeper import plan
+from scalelaw.run import records
+
+CONF = ROOT / "conf"
+GROUPS = ["architecture", "objective", "shape", "budget", "optimizer", "schedule", "data/tokenizer"]
+# What an option needs beside itself: a corpus of some size, another objective, a value of its own kind.
+NEEDS = {
+    "architecture=encoder_decoder": ["objective=prefix_lm"],
+    "budget=tokens": ["budget.D=320"],
+    "budget=flops": ["budget.C=1e7"],
+    "budget=tokens_per_parameter": ["budget.ratio=0.05"],
+    "shape=explicit": ["shape.depth=2", "shape.width=16", "shape.heads=2", "shape.ffn_width=32"],
+    "data/tokenizer=bpe": ["data.tokenizer.vocab_size=270"],
+}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+OPTIONS = [f"{group}={name}" for group in GROUPS for name in options(group)]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
+    own = [option, *NEEDS.get(option, [])]
+    taken = {override.split("=")[0] for override in own}
+    taken |= {"budget.D"} if option.startswith("budget") else set()
+    tiny = [override for override in TINY if override.split("=")[0] not in taken]
+    assert call(train, monkeypatch, "data=text", book, *tiny, *own, f"output={tmp_path}") == 0
+    ((_, run),) = records(tmp_path)
+    assert run.finished
+
+
+def test_no_option_was_forgotten():
+    tested = {option.split("=")[0] for option in OPTIONS} | {"data", "tracker", "study", "law"}
+    assert {str(p.relative_to(CONF).parent) for p in CONF.rglob("*.yaml")} - tested == {
+        ".",
+        "hydra/launcher",
+        "hydra/sweeper",
+    }
+
+
+@pytest.mark.parametrize("study", options("study"))
+def test_every_study_composes_to_distinct_runs(study):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
+        jobs = plan(axes, [])
+        ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in jobs}
+    assert len(ids) == len(jobs)
+
+
+def test_the_demo_is_what_it_says():
+    """At least 3 architectures x 5 sizes x 3 budgets, N over 1.5 decades, the largest rung beside them."""
+    axes = yaml.safe_load((CONF / "study/demo.yaml").read_text())["study"]["axes"]
+    rungs, architectures = axes
+    assert len(architectures) == 3
+    assert len(rungs) >= 6
+    assert all(len(rung["budget.C"]) == 3 for rung in rungs)
+    depths = [rung["shape.depth"] for rung in rungs]
+    assert (max(depths) / min(depths)) ** 3 > 10**1.5  # N goes with the cube of the depth
+
+
+def test_only_what_decides_the_losses_is_in_the_id():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+
+        def of(*overrides: str) -> str:
+            return run_id(identity(compose("train", list(overrides))))
+
+        base = of()
+        execution = [
+            "tracker=disabled",
+            "threads=2",
+            "output=elsewhere",
+            "data.cache=x",
+            "checkpoints.keep=9",
+        ]
+        assert {of(override) for override in execution} == {base}
+        science = [
+            "seed=1",
+            "rows=3",
+            "optimizer.lr=1",
+            "data.salt=x",
+            "shape.depth=5",
+            "clip=2",
+            "window=64",
+        ]
+        assert len({base, *(of(override) for override in science)}) == len(science) + 1
+
+
+def test_other_text_under_the_same_name_is_another_run(tmp_path):
+    (tmp_path / "a.txt").write_text("one")
+    overrides = ["data=text", f"data.path={tmp_path / 'a.txt'}"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        before = run_id(identity(compose("train", overrides)))
+        (tmp_path / "a.txt").write_text("two")
+        assert run_id(identity(compose("train", overrides))) != before
+        (tmp_path / "a.txt").write_text("one")
+        assert run_id(identity(compose("train", overrides))) == before
+
+
+def test_architectures_and_objectives_meet_where_they_can(tmp_path, monkeypatch, book):  # noqa: F811
+    """Every pair either trains or is refused in one line."""
+    for architecture, objective in itertools.product(options("architecture"), options("objective")):
+        code = call(
+            train,
+            monkeypatch,
+            "data=text",
+            book,
+            *TINY,
+            f"architecture={architecture}",
+            f"objective={objective}",
+            f"output={tmp_path}",
+        )
+        assert code == int((architecture, objective) == ("encoder_decoder", "causal_lm"))
+    assert len(list(Path(tmp_path).rglob("run.json"))) == 5
