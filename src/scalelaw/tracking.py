@@ -84,6 +84,7 @@ class WandB:
         except Exception as error:  # whatever the mirror does, the run goes on
             log.warning("W&B %s did not start (%s); this run is mirrored offline", self.mode, error)
             try:
+                wandb.teardown()  # the failed start still holds the run's id
                 self.session = init("offline")
             except Exception as again:
                 log.warning("W&B offline did not start either (%s); this run has no mirror", again)
