@@ -1,0 +1,50 @@
+"""Holding out the largest rungs, and what the fit to the rest says of them."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.law import Fit
+
+FITTED, HELD_OUT, LEFT_OUT = "fitted", "held out", "left out"
+
+
+def roles(runs: pd.DataFrame, *, held_out: int) -> pd.Series:
+    """What each run is for: fitted, held out (the `held_out` largest N of its architecture), or left out.
+
+    A run that did not finish has no final loss and is left out, whatever its size.
+    """
+    if held_out < 0:
+        raise ValueError(f"held_out={held_out}: the number of rungs to hold out cannot be negative")
+    done = (runs.status == "finished") & runs.loss.notna()
+    rank = runs[done].groupby("architecture").N.rank(method="dense", ascending=False)
+    role = pd.Series(LEFT_OUT, index=runs.index, name="role")
+    role[done] = np.where(rank <= held_out, HELD_OUT, FITTED)
+    for architecture, its in runs[done].groupby("architecture"):
+        if not (role[its.index] == FITTED).any():
+            raise ValueError(
+                f"held_out={held_out} leaves nothing to fit: {architecture} has {its.N.nunique()} finished "
+                "sizes"
+            )
+    return role
+
+
+def predict(runs: pd.DataFrame, fit: Fit) -> pd.DataFrame:
+    """Measured against predicted loss, one row a run, with the 95 % interval for a new run there.
+
+    relative_error is predicted over measured less 1; inside says whether the interval holds the measurement.
+    Where the fit has no bootstrap samples the interval is NaN and `inside` is None.
+    """
+    out = runs.loc[:, ["run", "architecture", "role", "N", "D", "C", "loss"]].copy()
+    out["predicted"] = fit.predict(runs)
+    out["lo95"], out["hi95"] = interval(fit, runs, kind="run").T
+    out["relative_error"] = out.predicted / out.loss - 1
+    inside = (out.lo95 <= out.loss) & (out.loss <= out.hi95)
+    out["inside"] = inside.astype(object).where(out.lo95.notna(), None)
+    return out
+
+
+def interval(fit: Fit, table: pd.DataFrame, *, kind: str) -> np.ndarray:
+    """(n, 2) bounds, or NaN where the fit carries no samples."""
+    if fit.samples is None or len(table) == 0:
+        return np.full((len(table), 2), np.nan)
+    return fit.predict_interval(table, kind=kind)
