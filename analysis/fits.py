@@ -22,7 +22,7 @@ def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
         found = solve(law, used, **knobs)
     except ValueError as error:
         raise ValueError(f"{table.attrs.get('source', 'table')}: {error}") from error
-    return dataclasses.replace(found, rows=used.index.tolist(), dropped=dropped)
+    return dataclasses.replace(found, rows=used.index.tolist() if law.along else None, dropped=dropped)
 
 
 def fit_each(

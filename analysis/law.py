@@ -20,6 +20,26 @@ Table = Mapping[str, Any] | pd.DataFrame
 """Columns of equal length n by name; in a mapping or a DataFrame."""
 
 
+# A factor is an input to the power of an exponent: within these limits, and exponents up to 5, it is a float.
+# Nothing that is counted comes near them.
+SMALLEST, LARGEST = 1e-50, 1e50
+
+
+def unusable(values: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the values that no law can take: their logarithms are not numbers, or absurd."""
+    with np.errstate(invalid="ignore"):
+        return ~((values > SMALLEST) & (values < LARGEST))
+
+
+def complaint(value: float) -> str:
+    """What is wrong with an unusable value, as the end of a sentence."""
+    if math.isnan(value):
+        return "is empty"
+    return f"is {value:g}, not a positive number" + (
+        "" if value <= 0 else f" between {SMALLEST} and {LARGEST}"
+    )
+
+
 @dataclass(frozen=True)
 class Tradeoff:
     """A N^-alpha + B D^-beta, to be minimised at a fixed product N D. In logarithms, since the factors of a
@@ -108,9 +128,9 @@ class Law(ABC):
             if name not in table:
                 raise ValueError(f"column {name}: missing, and the law {self.name} needs it")
             values = np.atleast_1d(np.asarray(table[name], dtype=float))
-            bad = ~(np.isfinite(values) & (values > 0))
-            if bad.any():
-                raise ValueError(f"column {name}, row {bad.argmax() + 1}: {values[bad][0]:g} is not positive")
+            if (bad := unusable(values)).any():
+                told = complaint(values[bad][0])
+                raise ValueError(f"column {name}, row {bad.argmax() + 1}: {told}")
             columns.append(np.log(values))
         return np.stack(np.broadcast_arrays(*columns), axis=-1)
 
@@ -266,7 +286,7 @@ class Fit:
         return np.array(loss).reshape(N.shape)
 
     def to_json(self, samples: bool = False) -> dict[str, Any]:
-        """Plain JSON values. With `samples`, what comes back from `from_json` gives intervals too."""
+        """Plain JSON values. With `samples`, residuals too, and what comes back gives intervals."""
         formula = type(self.law)
         out = {
             "law": self.law.name,
@@ -280,14 +300,14 @@ class Fit:
             "certificate": self.certificate,
             "delta": self.delta,
             "scale": self.scale,
-            "residuals": self.residuals.tolist(),
             "resampling": self.resampling,
             "seed": self.seed,
             "rows": self.rows,
             "dropped": self.dropped,
         }
-        if samples and self.samples is not None:
-            out["samples"] = self.samples.tolist()
+        if samples:
+            out["residuals"] = self.residuals.tolist()
+            out["samples"] = None if self.samples is None else self.samples.tolist()
         return plain(out)
 
     @classmethod
@@ -309,7 +329,7 @@ class Fit:
                 "interval95": {
                     name: (number(lo), number(hi)) for name, (lo, hi) in data["interval95"].items()
                 },
-                "residuals": np.array(data["residuals"]),
-                "samples": np.array(data["samples"], dtype=float) if "samples" in data else None,
+                "residuals": np.array(data.get("residuals", []), dtype=float),
+                "samples": None if data.get("samples") is None else np.array(data["samples"], dtype=float),
             }
         )

@@ -60,6 +60,10 @@ class _State:
     objective: np.ndarray
 
 
+# Residuals and gradients of this many rows, all problems together, stay in a core's cache.
+CHUNK = 60_000
+
+
 def minimise(
     law: Law,
     x: np.ndarray,
@@ -76,9 +80,33 @@ def minimise(
     positive (Dauphin et al. 2014) and damped in the metric of iterated least squares, which bounds the
     robust loss from above: far away the steps are Levenberg's and Marquardt's, near the minimum Newton's.
     """
-    low, high = law.bounds.T
     S, n = len(starts), len(x)
     y, weights = np.broadcast_to(y, (S, n)), np.broadcast_to(weights, (S, n))
+    size = max(1, CHUNK // n)
+    parts = [
+        _together(law, x, y[at : at + size], starts[at : at + size], loss, weights[at : at + size], max_steps)
+        for at in range(0, S, size)
+    ]
+    return Minimum(
+        theta=np.concatenate([part.theta for part in parts]),
+        objective=np.concatenate([part.objective for part in parts]),
+        gradient=np.concatenate([part.gradient for part in parts]),
+        steps=max(part.steps for part in parts),
+    )
+
+
+def _together(
+    law: Law,
+    x: np.ndarray,
+    y: np.ndarray,
+    starts: np.ndarray,
+    loss: Huber,
+    weights: np.ndarray,
+    max_steps: int,
+) -> Minimum:
+    """`minimise` for problems that fit into the cache side by side: y and weights are (S, n)."""
+    low, high = law.bounds.T
+    S = len(starts)
     theta = np.clip(starts, low, high)
     objective, gradient = np.empty(S), np.zeros_like(theta)
     damping = np.ones(S)

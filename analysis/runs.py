@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.law import Law
+from analysis.law import Law, complaint, unusable
 from scalelaw.run import records
 
 NUMBERS = ("N", "D", "C", "loss")
@@ -46,7 +46,7 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
     """The rows to fit, and what was dropped: [{why, count, rows}].
 
     Rows whose `status` is not "finished" are dropped. Of the rest, every value the law needs has to be a
-    positive number: raises ValueError naming source, row and column of the first that is not.
+    positive number, and no input the same throughout: raises ValueError naming source, row and column.
     """
     source = table.attrs.get("source", "table")
     dropped = []
@@ -60,11 +60,15 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
         if name not in table:
             raise ValueError(f"{source}: no column {name}; it has {', '.join(map(str, table.columns))}")
         values = table[name].to_numpy(float)
-        bad = ~(np.isfinite(values) & (values > 0))
-        if bad.any():
-            row, value = table.index[bad.argmax()], values[bad.argmax()]
-            told = "is empty" if np.isnan(value) else f"is {value:g}, not a positive number"
+        if (bad := unusable(values)).any():
+            row, told = table.index[int(bad.argmax())], complaint(values[bad][0])
             raise ValueError(f"{source}, row {row}, column {name}: {told}")
+    for name in law.inputs:
+        if len(table) > 1 and np.ptp(table[name].to_numpy(float)) == 0:
+            raise ValueError(
+                f"{source}, column {name}: {table[name].iloc[0]:g} in every row, so {law.name} "
+                f"cannot tell how the loss depends on {name}"
+            )
     return table, dropped
 
 
@@ -88,16 +92,16 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if kind == ".csv":
             _check_header(path)
-            # Every cell as written: what is not a number is told by row, not guessed away by column.
-            return pd.read_csv(path, skipinitialspace=True, float_precision="round_trip")
+            return pd.read_csv(path, skipinitialspace=True)
         if kind in (".jsonl", ".ndjson"):
             return pd.read_json(path, lines=True, precise_float=True)
         if kind in (".parquet", ".pq"):
             return pd.read_parquet(path)
     except (ValueError, UnicodeDecodeError, OSError) as error:
-        if str(path) in str(error):
-            raise
-        raise ValueError(f"{path}: cannot be read as {kind[1:]} ({error})") from error
+        if isinstance(error, ValueError) and str(error).startswith(f"{path}:"):
+            raise  # ours
+        why = " ".join(str(error).split())
+        raise ValueError(f"{path}: cannot be read as {kind[1:]} ({why})") from error
     raise ValueError(f"{path}: a table is .csv, .jsonl or .parquet, or a folder of runs")
 
 

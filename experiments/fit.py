@@ -49,7 +49,7 @@ def _columns(cfg: DictConfig) -> dict[str, str]:
 def _result(fit: Fit, table, cfg: DictConfig) -> dict[str, Any]:
     out = fit.to_json()
     if {"N", "D"} <= set(fit.law.inputs):
-        largest = float(table.loc[fit.rows, "C"].max())
+        largest = float(table["C"].max())
         budgets = [float(C) for C in cfg.budgets] if cfg.budgets else [k * largest for k in BEYOND]
         out["optimum"] = plain(fit.optimum(budgets, flops=cfg.flops) | {"C": budgets, "flops": cfg.flops})
     return out | {"source": table.attrs["source"], "filled": table.attrs["filled"]}
