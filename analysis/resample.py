@@ -96,7 +96,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 # Measured on 80 to 250 tables of each kind, drawn from the Chinchilla surface: residual intervals hold the
-# truth 92 to 97 % of the time at 16 to 240 rows, normal or heavy-tailed; pairs ones 97 to 99 % at 16 rows, and
+# truth 92 to 97 % of the time at 16 to 240 rows, normal or heavy-tailed; pairs 97 to 99 % at 16 rows, and
 # 91 to 99 % from about here on. Pairs also hold where the scatter changes along the table, as it does in the
 # Chinchilla data, whose residual intervals come out half as wide.
 PAIRS_FROM = 60
