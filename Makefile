@@ -24,7 +24,7 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 demo: setup ## train three architectures on real text, fit their laws, write a report (about 10 minutes)
 	$(RUN) -m experiments.train -m study=demo
-	$(RUN) -m experiments.report study=demo
+	$(RUN) -m experiments.report runs=outputs/demo
 
 test: $(VENV)/.installed-test ## the test suite
 	$(RUN) -m pytest -n auto --dist loadfile

@@ -1,4 +1,4 @@
-"""Fit a study and write its page: python -m experiments.report study=demo, or runs=FOLDER."""
+"""Fit a study and write its page: python -m experiments.report runs=outputs/demo"""
 
 import json
 from collections.abc import Iterable, Sequence

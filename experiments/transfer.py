@@ -1,4 +1,4 @@
-"""Where each rung of a learning-rate study has its optimum: python -m experiments.transfer study=lr"""
+"""Where each rung of a learning-rate study has its optimum: python -m experiments.transfer runs=outputs/lr"""
 
 import json
 from dataclasses import asdict
