@@ -84,14 +84,14 @@ def surface(N: np.ndarray, C: np.ndarray | float, cost: Cost) -> pd.DataFrame:
     return pd.DataFrame({"N": N, "D": C / cost.per_token(N), "C": C})
 
 
-def efficient(C: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Mask (n,) of the points that no other point beats with at most the same compute."""
-    order = np.lexsort((loss, C))
-    best = np.minimum.accumulate(loss[order])
-    mask = np.zeros(len(C), bool)
-    mask[order] = loss[order] <= best
-    mask[order[1:]] &= loss[order][1:] < best[:-1]
-    return mask
+# Budgets are met in whole steps: runs meant to cost the same differ by a few per cent.
+SLACK = 1.05
+
+
+def efficient(C: np.ndarray, loss: np.ndarray, *, slack: float = SLACK) -> np.ndarray:
+    """Mask (n,) of the points that no other point beats with at most `slack` times the compute."""
+    beaten = (C[None, :] <= slack * C[:, None]) & (loss[None, :] < loss[:, None])
+    return np.logical_not(beaten.any(axis=1))
 
 
 def envelope(curves: list[pd.DataFrame], C: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Holding out the largest rungs, and what the fit to the rest says of them."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 
@@ -44,7 +46,9 @@ def predict(runs: pd.DataFrame, fit: Fit) -> pd.DataFrame:
 
 
 def interval(fit: Fit, table: pd.DataFrame, *, kind: str) -> np.ndarray:
-    """(n, 2) bounds, or NaN where the fit carries no samples."""
-    if fit.samples is None or len(table) == 0:
+    """(n, 2) bounds, or NaN where the fit carries no samples to draw them from."""
+    # A resample with an exponent of 0 has an infinite unit: published parameters cannot say what it predicts.
+    known = None if fit.samples is None else fit.samples[np.isfinite(fit.samples).all(axis=1)]
+    if known is None or len(known) == 0 or len(table) == 0:
         return np.full((len(table), 2), np.nan)
-    return fit.predict_interval(table, kind=kind)
+    return dataclasses.replace(fit, samples=known).predict_interval(table, kind=kind)

@@ -193,46 +193,22 @@ def unfinished(study: Study) -> Raw:
 
 
 def runs(study: Study) -> Raw:
-    head = [
-        "architecture",
-        "depth",
-        "width",
-        "N",
-        "N_total",
-        "D",
-        "D_target",
-        "C",
-        "learning rate",
-        "loss",
-        "bits/byte",
-        "loss, own objective",
-        "role",
-        "status",
-        "run",
-    ]
-    rows = [
-        [
-            said(r.architecture),
-            whole(r.depth),
-            whole(r.width),
-            whole(r.N),
-            whole(r.N_total),
-            whole(r.D),
-            whole(r.D_target),
-            sci(r.C),
-            sig(r.learning_rate, 3),
-            sig(r.loss),
-            sig(r.bits_per_byte),
-            sig(r.loss_objective),
-            r.role,
-            r.status,
-            tag("code", r.run),
-        ]
-        for r in each(study.runs)
-    ]
-    return join(
-        [
-            tag("p", "Click a column to sort by it."),
-            html.table(map(html.prose, head), rows, class_="sortable"),
-        ]
-    )
+    columns = {
+        "architecture": lambda r: said(r.architecture),
+        "depth": lambda r: whole(r.depth),
+        "width": lambda r: whole(r.width),
+        "N": lambda r: whole(r.N),
+        "N_total": lambda r: whole(r.N_total),
+        "D": lambda r: whole(r.D),
+        "D_target": lambda r: whole(r.D_target),
+        "C": lambda r: sci(r.C),
+        "rate": lambda r: sig(r.learning_rate, 3),
+        "loss": lambda r: sig(r.loss),
+        "bits/byte": lambda r: sig(r.bits_per_byte),
+        "own loss": lambda r: sig(r.loss_objective),
+        "use": lambda r: r.role if r.status == "finished" else f"{r.role}: {r.status}",
+        "run": lambda r: tag("code", r.run),
+    }
+    rows = [[cell(r) for cell in columns.values()] for r in each(study.runs)]
+    note = "Click a column to sort by it. Rate: peak learning rate. Own loss: on the run's own objective."
+    return join([tag("p", note), html.table(map(html.prose, columns), rows, class_="sortable")])

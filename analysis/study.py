@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import holdout, runs
 from analysis.fits import fit_each
-from analysis.frontier import Cost, frontier
+from analysis.frontier import SLACK, Cost, efficient, frontier
 from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.isoflop import approach_two
 from analysis.law import Fit, Law
@@ -63,7 +63,7 @@ class Study:
     def frontier(self, architecture: str, C: np.ndarray) -> pd.DataFrame:
         """Columns C, N, D, loss, lo95, hi95, inside: the fitted frontier with its interval.
 
-        inside: both N and D lie within the fitted runs' range; elsewhere the frontier is extrapolated.
+        inside: C, N and D lie within the fitted runs' range; elsewhere the frontier is extrapolated.
         Raises KeyError where the surface could not be fitted.
         """
         fit = self.fits[SURFACE][architecture]
@@ -73,7 +73,10 @@ class Study:
         # At the optimum the loss is flat in N, so the interval there is that of the surface to first order.
         out.loc[found, ["lo95", "hi95"]] = holdout.interval(fit, out.loc[found], kind="mean")
         seen = self.of(architecture, FITTED)
-        out["inside"] = out.N.between(seen.N.min(), seen.N.max()) & out.D.between(seen.D.min(), seen.D.max())
+        # C itself is met in whole steps only, so that its ends are not exact.
+        out["inside"] = out.C.between(seen.C.min() / SLACK, seen.C.max() * SLACK)
+        for x in ("N", "D"):
+            out["inside"] &= out[x].between(seen[x].min(), seen[x].max())
         return out
 
     def extrapolates(self, architecture: str) -> bool:
@@ -106,7 +109,7 @@ def collect(
     if not (table.role == FITTED).any():
         raise ValueError(f"runs={root}: none of the {len(table)} runs finished")
     knobs = {"delta": delta, "bootstrap": bootstrap, "seed": seed}
-    solved = {name: fit_each(table.loc[table.role == FITTED], law, **knobs) for name, law in laws.items()}
+    solved = {name: fit_each(binding(table, law), law, **knobs) for name, law in laws.items()}
     surfaces = solved[SURFACE][0] if SURFACE in solved else {}
     done = {str(a): its for a, its in table.loc[table.role != LEFT_OUT].groupby("architecture")}
     costs = {a: Cost.fitted(its) for a, its in done.items()}
@@ -123,6 +126,20 @@ def collect(
         },
         predictions=pd.concat(predicted, ignore_index=True) if predicted else pd.DataFrame(),
     )
+
+
+def binding(table: pd.DataFrame, law: Law) -> pd.DataFrame:
+    """The runs a law is fitted to: those not held out, and for a law along C the best of each budget.
+
+    Runs of one budget differ a little in C; without this the envelope would take several of them for a trend.
+    """
+    fitted = table.loc[table.role == FITTED]
+    if law.along != "C":
+        return fitted
+    best = [
+        its.loc[efficient(its.C.to_numpy(), its.loss.to_numpy())] for _, its in fitted.groupby("architecture")
+    ]
+    return pd.concat(best).sort_index(key=lambda rows: fitted.index.get_indexer(rows))
 
 
 def curve(directory: Path) -> pd.DataFrame:

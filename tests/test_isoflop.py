@@ -134,8 +134,10 @@ def test_groups_never_span_more_than_their_width():
 
 def test_efficient_points_and_the_envelope_of_curves():
     C = np.array([3.0, 1.0, 2.0, 2.0])
-    loss = np.array([2.5, 3.0, 2.5, 2.8])
+    loss = np.array([2.6, 3.0, 2.5, 2.8])
     assert efficient(C, loss).tolist() == [False, True, True, False]
+    # Two runs of one budget, a step apart: the dearer one's better loss is no progress with compute.
+    assert efficient(np.array([1.0, 1.01, 1.2]), np.array([3.0, 2.9, 2.8])).tolist() == [False, True, True]
     low = pd.DataFrame({"flops": [1.0, 100.0], "loss": [3.0, 1.0]})
     late = pd.DataFrame({"flops": [10.0, 1000.0], "loss": [2.5, 0.5]})
     seen = envelope([low, late], np.array([0.5, 10.0, 100.0, 1000.0]))

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from study import write_study
 
 from analysis.chinchilla import Chinchilla
-from analysis.kaplan import KaplanN
+from analysis.kaplan import KaplanC, KaplanN
 from analysis.plots import plates
 from analysis.plots.style import counts, look, losses, power, short, sizes, svg
 from analysis.study import collect
@@ -20,7 +20,9 @@ KNOBS = {"held_out": 1, "bootstrap": 0, "delta": 1e-3, "seed": 0, "isoflop_width
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     root = write_study(tmp_path_factory.mktemp("plots"), architectures=("causal_decoder",), design="budgets")
-    return collect(root, laws={"chinchilla": Chinchilla(), "kaplan_N": KaplanN()}, **KNOBS)
+    return collect(
+        root, laws={"chinchilla": Chinchilla(), "kaplan_C": KaplanC(), "kaplan_N": KaplanN()}, **KNOBS
+    )
 
 
 def test_counts_and_budgets_are_written_as_they_are_spoken():
@@ -80,3 +82,11 @@ def test_without_a_surface_the_figures_that_need_one_are_left_out(study):
         study, fits={}, refused={}, predictions=study.predictions.iloc[:0], isoflop=study.isoflop
     )
     assert [plate.name for plate in plates(bare)] == ["curves", "compute"]
+
+
+def test_a_law_along_compute_takes_the_best_run_of_each_budget(study):
+    fitted = study.of("causal_decoder", "fitted")
+    used = study.runs.loc[study.fits["kaplan_C"]["causal_decoder"].rows]
+    assert len(used) == 3  # three budgets, five sizes each
+    for C, its in fitted.groupby(fitted.C.round(-9)):
+        assert used.loc[(used.C / C - 1).abs() < 0.01, "loss"].tolist() == [its.loss.min()]

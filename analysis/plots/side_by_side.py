@@ -13,6 +13,7 @@ from analysis.study import SURFACE, Study, span
 
 TITLE = "Architectures side by side"
 SYMBOLS = {"alpha": "α", "beta": "β"}
+WIDE = 4  # a log axis over less than this has no room for its labels
 SCALED = ("A", "B")  # prefactors, known only to a factor: their axis is logarithmic
 
 
@@ -73,7 +74,7 @@ def _forest(axis: Axes, rows: list, symbol: str) -> None:
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     every = [v for value, bounds in rows for v in (value, *(bounds or ()))]
-    if symbol in SCALED and min(every) > 0:
+    if symbol in SCALED and max(every) > WIDE * min(every) > 0:
         counts(axis, "x", every)
     else:
         axis.margins(x=0.12)

@@ -70,9 +70,10 @@ def _above(axis: Axes, study: Study, name: str) -> None:
     levels = np.geomspace(study.finished.loss.min(), study.finished.loss.max(), LEVELS)
     axis.contourf(D, N, loss, levels=levels, cmap="Blues_r", extend="both", alpha=0.4)
     lines = axis.contour(D, N, loss, levels=levels, colors="#4a6f96", linewidths=0.6)
-    # Labels stand in one row between the two largest rungs, clear of the points.
-    rungs = np.unique(its.N)
-    between = int(np.abs(np.log(N / np.sqrt(rungs[-2:].prod()))).argmin())
+    # Labels stand in one row, in the middle of the widest gap between two rungs, clear of the points.
+    rungs = np.log(np.unique(its.N))
+    gap = np.diff(rungs).argmax() if len(rungs) > 1 else 0
+    between = int(np.abs(np.log(N) - rungs[gap : gap + 2].mean()).argmin())
     at = [np.interp(-level, -loss[between], np.log(D), left=np.nan, right=np.nan) for level in levels]
     places = [(np.exp(x), N[between]) for x in at if np.isfinite(x)]
     axis.clabel(lines, fontsize=7, fmt=lambda v: f"{v:.2f}", manual=places, colors="#1d3f63")
