@@ -19,6 +19,8 @@ def text(value: object) -> str:
 MARKUP = (
     (r"\balpha(?=\b|_)", "α"),
     (r"\bbeta\b", "β"),
+    (r"\ba([NDC])\b", r"α_\1"),
+    (r"\b([NDC])c\b", r"\1_c"),
     (r"\b([A-Zxα])_(opt|total|target|c|[NDC])\b", r"\1<sub>\2</sub>"),
     (r"\^(-?[\d.]*\d|[αβa](?:<sub>.</sub>)?)", r"<sup>\1</sup>"),
     (r"\b(\d(?:\.\d+)?)e\+?(-?)0*(\d+)\b", r"\1&thinsp;×&thinsp;10<sup>\2\3</sup>"),
@@ -99,6 +101,7 @@ def whole(value: float | None) -> Num:
 
 
 def bounds(pair: Sequence[float] | None, digits: int = 4) -> Num:
-    if pair is None or not np.all(np.isfinite(pair)):
+    if pair is None or np.isnan(pair).any():
         return Num("–", None)
-    return Num(f"[{sig(pair[0], digits)}, {sig(pair[1], digits)}]", pair[0])
+    low, high = ("∞" if np.isposinf(value) else sig(value, digits) for value in pair)
+    return Num(f"[{low}, {high}]", pair[0])

@@ -105,11 +105,15 @@ def collect(
     if not found:
         raise ValueError(f"runs={root}: no run record below it")
     table = runs.load(root)
+    table.attrs["source"] = "the runs"  # how refusals begin: the same wherever the folder lies
     table["role"] = holdout.roles(table, held_out=held_out)
     if not (table.role == FITTED).any():
         raise ValueError(f"runs={root}: none of the {len(table)} runs finished")
     knobs = {"delta": delta, "bootstrap": bootstrap, "seed": seed}
     solved = {name: fit_each(binding(table, law), law, **knobs) for name, law in laws.items()}
+    for fits, refused in solved.values():
+        left = set(table.architecture[table.role == HELD_OUT]) - fits.keys() - refused.keys()
+        refused |= dict.fromkeys(sorted(left), "all its finished sizes are held out")
     surfaces = solved[SURFACE][0] if SURFACE in solved else {}
     done = {str(a): its for a, its in table.loc[table.role != LEFT_OUT].groupby("architecture")}
     costs = {a: Cost.fitted(its) for a, its in done.items()}

@@ -148,12 +148,21 @@ def test_a_fit_that_did_not_converge_says_so_in_table_and_figures(study):
 
 
 def test_holding_out_everything_is_refused(study):
-    with pytest.raises(ValueError, match="held_out=6 leaves nothing to fit: causal_decoder has 6"):
+    with pytest.raises(ValueError, match="held_out=6 leaves nothing to fit: no architecture has more than 6"):
         roles(study.runs, held_out=6)
     with pytest.raises(ValueError, match="cannot be negative"):
         roles(study.runs, held_out=-1)
     two = roles(study.runs, held_out=2)
     assert set(study.runs.N[two == "held out"]) == {373248, 592704}
+
+
+def test_an_architecture_with_one_size_is_refused_by_name_and_the_others_are_reported(tmp_path):
+    root = write_study(tmp_path, architectures=("causal_decoder",))
+    write_study(root, architectures=("prefix_decoder",), depths=(2,))
+    study = collect(root, laws=LAWS, **{**KNOBS, "bootstrap": 0})
+    assert list(study.fits["chinchilla"]) == ["causal_decoder"]
+    page = report.page(study, title="uneven")
+    assert page.count("not fitted: all its finished sizes are held out") == len(LAWS)
 
 
 def test_an_empty_or_missing_folder_is_one_clear_line(tmp_path):

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.frontier import surface
+from analysis.holdout import FITTED
 from analysis.plots import frontier_line
 from analysis.plots.style import FAINT, INK, canvas, counts, flops, losses, power, said, titles
 from analysis.study import Study, span
@@ -37,7 +38,7 @@ def draw(study: Study) -> tuple[Figure, str] | None:
     titles(axes.ravel(), [*map(study.label, names), *(rf"$N_{{opt}}$, {said(name)}" for name in names)])
     figure.legend(
         handles=[
-            Line2D([], [], color=FAINT, marker="o", linestyle="", label="final loss"),
+            Line2D([], [], color=FAINT, marker="o", linestyle="", label="final loss (open: held out)"),
             Line2D([], [], color=FAINT, label="fitted surface at this C"),
             Line2D(
                 [], [], color=FAINT, marker="D", markerfacecolor="white", linestyle="", label="its minimum"
@@ -74,7 +75,8 @@ def _profiles(axis: Axes, study: Study, name: str) -> None:
         line["loss"] = fit.predict(line)
         axis.plot(line.N, line.loss, color=tint, linewidth=1.1)
         group = its[(its.C / C).between(1 / profile["spread"] * 0.999, profile["spread"] * 1.001)]
-        axis.scatter(group.N, group.loss, s=17, color=tint, zorder=3, linewidth=0)
+        face = [tint if role == FITTED else "white" for role in group.role]
+        axis.scatter(group.N, group.loss, s=17, facecolor=face, edgecolor=[tint], linewidth=0.8, zorder=3)
         if profile["parabola"] is not None:
             x = np.log(span(group.N, 60))
             axis.plot(
@@ -103,7 +105,7 @@ def _profiles(axis: Axes, study: Study, name: str) -> None:
 def _optima(axis: Axes, study: Study, name: str) -> None:
     line = study.frontier(name, span(study.finished.C, 60))
     frontier_line.draw(axis, line, "C", "N", color=INK, label="fitted surface")
-    seen = study.of(name, "fitted").N
+    seen = study.of(name, FITTED).N
     axis.axhspan(seen.min(), seen.max(), color="#f3f3f3", zorder=0, linewidth=0)
     found = [p for p in study.isoflop[name]["profiles"] if p["N_opt"] is not None]
     if found:
