@@ -54,7 +54,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                     raise
                 raise SystemExit(_tell(error, config_name)) from error
 
-        command.task = task  # pyright: ignore[reportFunctionMemberAccess]
+        command.task = task  # pyright: ignore[reportAttributeAccessIssue]
         return command
 
     return decorate

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -20,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     directory = Path(hydra.runtime.output_dir)
     torch.set_num_threads(cfg.threads)
     config = identity(cfg)
-    choices = hydra.runtime.choices
+    choices: Any = hydra.runtime.choices
     labels = Labels(
         run=run_id(config),
         name=directory.name,

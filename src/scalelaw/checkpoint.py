@@ -78,7 +78,7 @@ class Checkpoints:
 
 def pack(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Model and optimizer as one flat dict of tensors; tied weights once."""
-    tensors = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
+    tensors: dict[str, Tensor] = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{slot}": value for slot, value in slots.items()}
     return tensors

@@ -54,7 +54,7 @@ class WandB:
     def start(self, *, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
         import wandb  # imported late: it takes a second that a run without it need not pay
 
-        def init(mode: str) -> Any:
+        def init(mode: Any) -> Any:
             return wandb.init(
                 mode=mode,
                 project=self.project,

@@ -95,7 +95,7 @@ class LocalLauncher(Launcher):
         """Run the jobs; for each index None when it finished, else why it did not."""
         os.environ.update(ENVIRONMENT)
         kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context = multiprocessing.get_context(kind)
+        context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
             context.set_forkserver_preload(self.preload)
         queue, running, outcomes = (
