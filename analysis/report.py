@@ -71,6 +71,7 @@ def _header(study: Study, title: str) -> Raw:
         for r in study.origins
     }
     made = {name.capitalize(): _all(values) for name, values in provenance(study).items()}
+    made["Command"] = _common(provenance(study)["command"])
     made["Versions"] = _all(versions - {""})
     return tag(
         "header",
@@ -93,6 +94,16 @@ MANY = 3  # more different values than this are counted, not listed
 def _all(values) -> str:
     told = sorted(map(str, values))
     return "; ".join(told) if len(told) <= MANY else f"{told[0]}, and {len(told) - 1} more"
+
+
+def _common(commands: list[str]) -> str:
+    """The words that the commands of all runs share, with an ellipsis for those in which they differ."""
+    if len(commands) < 2:
+        return "".join(commands)
+    rest = [set(command.split()) for command in commands[1:]]
+    words = commands[0].split()
+    shared = [word for word in words if all(word in other for other in rest)]
+    return " ".join(shared) + (" …" if shared != words else "")
 
 
 def _range(values) -> str:

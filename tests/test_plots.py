@@ -11,7 +11,7 @@ from study import write_study
 from analysis.chinchilla import Chinchilla
 from analysis.kaplan import KaplanC, KaplanN
 from analysis.plots import plates
-from analysis.plots.style import counts, look, losses, power, short, sizes, svg
+from analysis.plots.style import counts, flops, look, losses, power, short, sizes, svg
 from analysis.study import collect
 
 KNOBS = {"held_out": 1, "bootstrap": 0, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
@@ -39,6 +39,10 @@ def test_tick_labels_are_round_counts_and_even_losses():
         labels = [axes.xaxis.get_major_formatter()(v) for v in axes.get_xticks() if low <= v <= high]
         assert labels == ["20k", "50k", "100k", "200k", "500k"]
         ticks = [v for v in axes.get_yticks() if 1.4 <= v <= 4.1]
+        narrow = Figure().subplots()
+        flops(narrow, "x", [1.8e11, 1.62e12])
+        narrow.xaxis.get_minor_formatter().set_locs(narrow.get_xticks(minor=True))
+        assert r"{2\times10^{11}}" in narrow.xaxis.get_minor_formatter()(2e11)  # not 10^{11.30}
     assert len(ticks) >= 4
     assert np.allclose(np.diff(ticks), 0.5)
 

@@ -94,6 +94,11 @@ def test_the_page_is_one_file_with_every_figure_and_no_link_out(page):
     assert len(page) < 2_000_000
 
 
+def test_the_header_shows_the_words_that_all_commands_share():
+    assert report._common(["x -m study=demo depth=2", "x -m study=demo depth=3"]) == "x -m study=demo …"
+    assert report._common(["x", "x"]) == report._common(["x"]) == "x"
+
+
 def test_ids_are_unique(page):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))

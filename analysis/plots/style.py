@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import (
     FuncFormatter,
     LogFormatterMathtext,
+    LogFormatterSciNotation,
     LogLocator,
     MaxNLocator,
     NullFormatter,
@@ -133,7 +134,7 @@ def flops(axes: Axes, which: str, values: Iterable[float]) -> None:
     axis.set_major_locator(LogLocator(numticks=20))
     axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=100))
     axis.set_major_formatter(LogFormatterMathtext())
-    few = LogFormatterMathtext(labelOnlyBase=False, minor_thresholds=(2, 0.5))
+    few = LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=(2, 0.5))
     axis.set_minor_formatter(few if decades < 1.2 else NullFormatter())
 
 
