@@ -70,7 +70,7 @@ class LocalLauncher(Launcher):
         jobs = self._compose(job_overrides, initial_job_idx)
         waiting = [job for job in jobs if not ((run := job.outcome()) and run.finished)]
         outcomes: dict[int, str | None] = {job.index: None for job in jobs}
-        with View(total=len(jobs), skipped=len(jobs) - len(waiting)) as view:
+        with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
             if waiting:
                 outcomes |= self._run(waiting, view)
         return [self._job_return(job, outcomes[job.index]) for job in jobs]

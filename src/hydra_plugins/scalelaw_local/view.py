@@ -1,6 +1,7 @@
 """What a sweep shows while it runs: a live table on a terminal, one line an event elsewhere."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,19 +14,20 @@ from scalelaw.progress import read
 from scalelaw.run import Run
 
 INTERVAL = 0.5  # seconds between looks at the runs' progress files
-RECENT = 8  # ended runs kept in sight
+FRAME = 4  # terminal lines the table needs beside its rows
 
 
 class View:
-    """Counts, the running jobs and the last ones that ended."""
+    """Counts, and as many runs as the terminal has lines: running, then waiting next, then just ended."""
 
     interval = INTERVAL
 
-    def __init__(self, *, total: int, skipped: int, console: Console | None = None) -> None:
+    def __init__(self, *, skipped: int, waiting: Sequence[str], console: Console | None = None) -> None:
         self.console = console or Console()
-        self.total, self.skipped, self.done, self.failed = total, skipped, 0, 0
+        self.total, self.skipped, self.done, self.failed = skipped + len(waiting), skipped, 0, 0
+        self.waiting = list(waiting)
         self.running: dict[str, Path] = {}
-        self.recent: list[tuple[str, str]] = []
+        self.past: list[tuple[str, ...]] = []
         self.start = time.monotonic()
         # No refresh thread: the process that forks workers stays single-threaded.
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
@@ -47,6 +49,7 @@ class View:
         self._say(f"{ended}, {len(self.running)} stopped, {_span(time.monotonic() - self.start)}")
 
     def started(self, name: str, directory: Path) -> None:
+        self.waiting.remove(name)
         self.running[name] = directory
         if not self.live:
             self._say(f"started   {name}")
@@ -55,16 +58,16 @@ class View:
         del self.running[name]
         if why is None and run is not None and run.loss is not None:
             self.done += 1
-            what = f"loss {run.loss:.4f}, {run.timing['tokens_per_second']:,.0f} tokens/s"
-            what += f", {_span(run.timing['seconds'])}"
+            loss, rate = f"{run.loss:.4f}", f"{run.timing['tokens_per_second']:,.0f}"
+            took = _span(run.timing["seconds"])
+            self.past.append((name, "finished", loss, rate, f"took {took}"))
+            what = f"finished  {name}: loss {loss}, {rate} tokens/s, {took}"
         else:
             self.failed += 1
-            what = why or "no loss"
-        self.recent = [*self.recent, (name, what)][-RECENT:]
-        if not self.live:
-            word = "finished" if why is None else "FAILED"
-            count = f"[{self.skipped + self.done + self.failed}/{self.total}]"
-            self._say(f"{word:<9} {name}: {what} {count}")
+            self.past.append((name, "FAILED"))
+            what = f"FAILED    {name}: {why or 'no loss'}"
+        if not self.live or why is not None:
+            self._say(f"{what} [{self.skipped + self.done + self.failed}/{self.total}]")
 
     def refresh(self) -> None:
         if self.live:
@@ -86,10 +89,14 @@ class View:
                     f"{state.rate:,.0f}",
                     _span(state.left),
                 )
-        for name, what in self.recent:
-            table.add_row(Text(name, style="dim"), Text(what, style="dim"))
-        ended = self.skipped + self.done + self.failed
-        head = f"{ended}/{self.total} runs, {self.failed} failed, {_span(time.monotonic() - self.start)}"
+        room = max(0, self.console.height - FRAME - len(self.running))
+        ended = list(reversed(self.past))[: max(room - len(self.waiting), room // 2)]
+        for name in self.waiting[: room - len(ended)]:
+            table.add_row(name, "waiting", style="dim")
+        for row in ended:
+            table.add_row(*row, style="green" if row[1] == "finished" else "red")
+        done = self.skipped + self.done + self.failed
+        head = f"{done}/{self.total} runs, {self.failed} failed, {_span(time.monotonic() - self.start)}"
         return Group(Text(head, style="bold"), table)
 
     def _say(self, line: str) -> None:
