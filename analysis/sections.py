@@ -156,9 +156,9 @@ def optima(study: Study) -> Raw:
         "95 %",
     ]
     note = (
-        "The best split of a budget. First by the FLOPs as executed (attention and output head included, "
-        "which is "
-        "most of the cost of small models), then by the usual C = 6ND in closed form, with intervals."
+        "The best split of a budget. First by the FLOPs as executed (attention and output head "
+        "included, which is most of the cost of small models), then by the usual C = 6ND in closed "
+        "form, with intervals."
     )
     return join([tag("p", note), html.table(map(html.prose, head), rows)]) if rows else Raw("")
 

@@ -16,7 +16,7 @@ TITLE = "Loss against compute"
 def draw(study: Study) -> tuple[Figure, str]:
     figure, axes = canvas(1, 1, height=4.4)
     axis = axes[0, 0]
-    notes, keys = [], []
+    lines, notes, keys = [], [], []
     for name, colour, marker in zip(study.architectures, PALETTE, MARKERS, strict=False):
         its = study.of(name)
         best = its.loc[efficient(its.C.to_numpy(), its.loss.to_numpy())].sort_values("C")
@@ -37,9 +37,11 @@ def draw(study: Study) -> tuple[Figure, str]:
         if study.surface(name) is not None:
             line = study.frontier(name, span(study.finished.C, 80))
             frontier_line.draw(axis, line, "C", "loss", color=colour)
+            lines.append(line)
             notes.append((said(name), line.C.iloc[-1], float(line.loss.iloc[-1])))
     flops(axis, "x", study.finished.C)
-    losses(axis, "y", study.finished.loss, ticks=9)
+    low = frontier_line.low_enough(study.finished.loss, lines)
+    losses(axis, "y", [*study.finished.loss, low], ticks=9)
     axis.set_xlabel("Training FLOPs, C")
     axis.set_ylabel("Final validation loss, nats per token")
     keys.append(
@@ -51,11 +53,10 @@ def draw(study: Study) -> tuple[Figure, str]:
 
 def _caption(notes: list[tuple[str, float, float]]) -> str:
     text = (
-        "Final loss of every finished run. Thin steps: the best loss measured at up to C. Thick lines: the "
-        "fitted "
-        "frontier, the loss of the best split of C between parameters and tokens, with its 95 % band; "
-        "dashed where "
-        "the best split lies outside the sizes or tokens that were fitted."
+        "Final loss of every finished run. Thin steps: the best loss measured at up to C. Thick "
+        "lines: the fitted frontier, the loss of the best split of C between parameters and tokens, "
+        "with its 95 % band; dashed where the best split lies outside the sizes or tokens that were "
+        "fitted."
     )
     found = [n for n in notes if np.isfinite(n[2])]
     if found:

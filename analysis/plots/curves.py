@@ -33,9 +33,11 @@ def draw(study: Study) -> tuple[Figure, str] | None:
         if study.surface(name) is not None:
             C = span(study.of(name).C, 60)
             line = study.frontier(name, C)
-            frontier_line.draw(axis, line, "C", "loss", color=INK)
+            frontier_line.draw(axis, line, "C", "loss", color=INK, band=False)
             lowest = envelope([study.curves[run] for run in study.of(name).run], C)
-            gaps.append((said(name), float(np.nanmedian(lowest / line.loss - 1))))
+            gap = (lowest / line.loss - 1)[line.inside & np.isfinite(lowest)]
+            if len(gap):
+                gaps.append((said(name), float(gap.median())))
         flops(axis, "x", [*visible, *study.finished.C])
         losses(axis, "y", [*study.finished.loss, study.finished.loss.max() * HEADROOM])
     outer_labels(axes, "Training FLOPs, C", "Validation loss, nats per token")
@@ -53,14 +55,12 @@ def draw(study: Study) -> tuple[Figure, str] | None:
 def _caption(study: Study, gaps: list[tuple[str, float]]) -> str:
     shown = len(study.runs)
     text = (
-        f"Each of the {shown} runs, coloured by its number of non-embedding parameters N. Small models lead "
-        f"at "
-        "small budgets and are overtaken; the black line is the lowest loss that the fitted L(N, D) allows "
-        "at "
-        "each budget, dashed where it is extrapolated."
+        f"Each of the {shown} runs, coloured by its number of non-embedding parameters N. Where curves "
+        "cross, a larger model overtakes a smaller one. The black line is the lowest loss that the "
+        "fitted L(N, D) allows at each budget, dashed where it is extrapolated."
     )
     if gaps:
-        text += " The lower envelope of the curves lies " + ", ".join(
+        text += " Where it is not, the lower envelope of the curves lies " + ", ".join(
             f"{abs(g):.1%} {'above' if g >= 0 else 'below'} it for the {name}" for name, g in gaps
         )
         text += (

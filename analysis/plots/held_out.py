@@ -53,9 +53,8 @@ def draw(study: Study) -> tuple[Figure, str] | None:
 def _caption(study: Study, names: list[str]) -> str:
     rows = study.predictions
     text = (
-        "Loss predicted by the fitted surface against the loss measured, with the 95 % interval for one new "
-        "run; "
-        "beneath, predicted over measured less one."
+        "Loss predicted by the fitted surface against the loss measured, with the 95 % interval for "
+        "one new run; beneath, predicted over measured less one."
     )
     for name in names:
         its = rows[(rows.architecture == name) & (rows.role == HELD_OUT)]
@@ -63,8 +62,8 @@ def _caption(study: Study, names: list[str]) -> str:
             continue
         error = its.relative_error
         text += (
-            f" {said(name).capitalize()}: the {len(its)} held-out runs (N = {_sizes(its.N)}) are missed by "
-            f"{error.abs().mean():.2%} on average, {error.abs().max():.2%} at most"
+            f" {said(name).capitalize()}: the {len(its)} held-out runs (N = {_sizes(its.N)}) are "
+            f"missed by {error.abs().mean():.2%} on average, {error.abs().max():.2%} at most"
         )
         known = its.inside.dropna()
         text += f", and {int(known.sum())} of {len(known)} lie in their interval." if len(known) else "."

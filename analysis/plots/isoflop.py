@@ -138,10 +138,9 @@ def slope(study: Study, name: str) -> float:
 
 def _caption(study: Study, names: list[str]) -> str:
     text = (
-        "Above: final losses of runs of about equal compute against their size, the fitted surface at the "
-        "same "
-        "budgets (labelled in FLOPs), and its minimum. Below: the compute-optimal size; grey, the sizes "
-        "fitted."
+        "Above: final losses of runs of about equal compute against their size, the fitted surface at "
+        "the same budgets (labelled in FLOPs), and its minimum. Below: the compute-optimal size; "
+        "grey, the sizes fitted."
     )
     for name in names:
         every = study.isoflop[name]["profiles"]

@@ -73,12 +73,10 @@ def _caption(study: Study, laws: dict[str, dict[str, Fit]]) -> str:
         for name in study.architectures
     ]
     return (
-        "L(x) = (x_c / x)^a is a straight line here. It is fitted to the runs that nothing but x holds "
-        "back, those "
-        "no other run beats with at most as much x (solid points). Faint: the other runs; open: the "
-        "held-out rungs; "
-        "dashes: extrapolation. Without a floor E such a line falls for ever, and the points bend away from "
-        "it. "
+        "L(x) = (x_c / x)^a is a straight line here. It is fitted to the runs that nothing but x "
+        "holds back, those no other run beats with at most as much x (solid points). Faint: the other "
+        "runs; open: the held-out rungs; dashes: extrapolation. Without a floor E such a line falls "
+        "for ever, and the points bend away from it. "
         "Exponents: " + "; ".join(told) + "."
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from analysis.law import Fit
 from analysis.plots import frontier_line
@@ -30,7 +31,7 @@ def draw(study: Study) -> tuple[Figure, str] | None:
     forest = upper.subplots(1, len(values), sharey=True)
     for axis, symbol in zip(forest, values, strict=True):
         _forest(axis, [constants(fits[name])[symbol] for name in names], symbol)
-    forest[0].set_yticks(range(len(names)), [study.label(name) for name in names])
+    forest[0].set_yticks(range(len(names)), [study.label(name).replace(" (", "\n(") for name in names])
     forest[0].set_ylim(len(names) - 0.5, -0.5)
     pair = lower.subplots(1, 2)
     for name, colour in zip(names, PALETTE, strict=False):
@@ -76,6 +77,7 @@ def _forest(axis: Axes, rows: list, symbol: str) -> None:
     every = [v for value, bounds in rows for v in (value, *(bounds or ()))]
     if symbol in SCALED and max(every) > WIDE * min(every) > 0:
         counts(axis, "x", every)
+        axis.xaxis.set_major_locator(LogLocator(numticks=4))  # a badly known prefactor spans many decades
     else:
         axis.margins(x=0.12)
         axis.locator_params(axis="x", nbins=3)
@@ -83,11 +85,10 @@ def _forest(axis: Axes, rows: list, symbol: str) -> None:
 
 def _caption(fits: dict[str, Fit], names: list[str]) -> str:
     text = (
-        "Above: the constants of L = E + A/N^α + B/D^β and a = β/(α+β), the exponent of N_opt in C, with 95 "
-        "% "
-        "bootstrap intervals. Intervals that overlap mean that these runs do not tell the architectures "
-        "apart in "
-        "that constant; E, A and B are strongly correlated, so the frontiers below say more."
+        "Above: the constants of L = E + A/N^α + B/D^β and a = β/(α+β), the exponent of N_opt in C, "
+        "with 95 % bootstrap intervals. Intervals that overlap mean that these runs do not tell the "
+        "architectures apart in that constant; E, A and B are strongly correlated, so the frontiers "
+        "below say more."
     )
     exponents = [(name, constants(fits[name]).get("a")) for name in names]
     told = [f"{a[0]:.2f}{_bounds(a[1])} ({said(name)})" for name, a in exponents if a is not None]

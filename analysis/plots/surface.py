@@ -87,10 +87,9 @@ def _above(axis: Axes, study: Study, name: str) -> None:
 
 def _caption(study: Study, names: list[str]) -> str:
     text = (
-        "Above: L(N, D) along D for each size, with the measured final losses; open points and dashed lines "
-        "were "
-        "not fitted. Below: the same surface from above, contours of equal loss, the runs as points, and the "
-        "efficient frontier in black (dashed: outside the fitted range)."
+        "Above: L(N, D) along D for each size, with the measured final losses; open points and dashed "
+        "lines were not fitted. Below: the same surface from above, contours of equal loss, the runs "
+        "as points, and the efficient frontier in black (dashed: outside the fitted range)."
     )
     return (
         text
