@@ -47,7 +47,7 @@ def draw(study: Study) -> tuple[Figure, str]:
     keys.append(
         Line2D([], [], color="grey", marker="o", markerfacecolor="white", linestyle="", label="held out")
     )
-    axis.legend(handles=keys, loc="upper right")
+    figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
     return figure, _caption(notes)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullLocator
 
 from analysis.law import Fit
 from analysis.plots import frontier_line
@@ -78,6 +78,7 @@ def _forest(axis: Axes, rows: list, symbol: str) -> None:
     if symbol in SCALED and max(every) > WIDE * min(every) > 0:
         counts(axis, "x", every)
         axis.xaxis.set_major_locator(LogLocator(numticks=4))  # a badly known prefactor spans many decades
+        axis.xaxis.set_minor_locator(NullLocator())
     else:
         axis.margins(x=0.12)
         axis.locator_params(axis="x", nbins=3)
