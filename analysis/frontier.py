@@ -84,16 +84,6 @@ def surface(N: np.ndarray, C: np.ndarray | float, cost: Cost) -> pd.DataFrame:
     return pd.DataFrame({"N": N, "D": C / cost.per_token(N), "C": C})
 
 
-# Budgets are met in whole steps: runs meant to cost the same differ by a few per cent.
-SLACK = 1.05
-
-
-def efficient(C: np.ndarray, loss: np.ndarray, *, slack: float = SLACK) -> np.ndarray:
-    """Mask (n,) of the points that no other point beats with at most `slack` times the compute."""
-    beaten = (C[None, :] <= slack * C[:, None]) & (loss[None, :] < loss[:, None])
-    return np.logical_not(beaten.any(axis=1))
-
-
 def envelope(curves: list[pd.DataFrame], C: np.ndarray) -> np.ndarray:
     """Approach 1: the lowest loss any learning curve (columns flops, loss) shows at each C, (n,).
 

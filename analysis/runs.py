@@ -72,6 +72,11 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
     return table, dropped
 
 
+# Budgets are met in whole steps: runs meant to cost the same differ by a few per cent, and the dearer one's
+# better loss is no progress with compute.
+SLACK = 1.05
+
+
 def best_along(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The runs that no other run beats with as much or less of `name`.
 
@@ -79,8 +84,18 @@ def best_along(table: pd.DataFrame, name: str) -> pd.DataFrame:
     each N the best over D, and so on; on a scatter of C, the lower envelope.
     """
     ranked = table.sort_values([name, "loss"], kind="stable")
-    before = ranked["loss"].cummin().shift(fill_value=np.inf)
-    return ranked.loc[ranked["loss"] < before]
+    return ranked.loc[efficient(ranked[name].to_numpy(float), ranked["loss"].to_numpy(float))]
+
+
+def efficient(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Mask (n,) of the points that no other beats with at most SLACK times their x, nor equals with less."""
+    order = np.lexsort((loss, x))
+    best = np.minimum.accumulate(loss[order])
+    within = best[np.searchsorted(x[order], SLACK * x[order], side="right") - 1]
+    before = np.concatenate(([np.inf], best[:-1]))
+    mask = np.empty(len(x), dtype=bool)
+    mask[order] = (loss[order] <= within) & (loss[order] < before)
+    return mask
 
 
 def _records(folder: Path) -> pd.DataFrame:

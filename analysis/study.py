@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis import holdout, runs
 from analysis.fits import fit_each
-from analysis.frontier import SLACK, Cost, efficient, frontier
+from analysis.frontier import Cost, frontier
 from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.isoflop import approach_two
 from analysis.law import Fit, Law
@@ -74,7 +74,7 @@ class Study:
         out.loc[found, ["lo95", "hi95"]] = holdout.interval(fit, out.loc[found], kind="mean")
         seen = self.of(architecture, FITTED)
         # C itself is met in whole steps only, so that its ends are not exact.
-        out["inside"] = out.C.between(seen.C.min() / SLACK, seen.C.max() * SLACK)
+        out["inside"] = out.C.between(seen.C.min() / runs.SLACK, seen.C.max() * runs.SLACK)
         for x in ("N", "D"):
             out["inside"] &= out[x].between(seen[x].min(), seen[x].max())
         return out
@@ -110,7 +110,8 @@ def collect(
     if not (table.role == FITTED).any():
         raise ValueError(f"runs={root}: none of the {len(table)} runs finished")
     knobs = {"delta": delta, "bootstrap": bootstrap, "seed": seed}
-    solved = {name: fit_each(binding(table, law), law, **knobs) for name, law in laws.items()}
+    fitted = table.loc[table.role == FITTED]
+    solved = {name: fit_each(fitted, law, **knobs) for name, law in laws.items()}
     for fits, refused in solved.values():
         left = set(table.architecture[table.role == HELD_OUT]) - fits.keys() - refused.keys()
         refused |= dict.fromkeys(sorted(left), "all its finished sizes are held out")
@@ -130,20 +131,6 @@ def collect(
         },
         predictions=pd.concat(predicted, ignore_index=True) if predicted else pd.DataFrame(),
     )
-
-
-def binding(table: pd.DataFrame, law: Law) -> pd.DataFrame:
-    """The runs a law is fitted to: those not held out, and for a law along C the best of each budget.
-
-    Runs of one budget differ a little in C; without this the envelope would take several of them for a trend.
-    """
-    fitted = table.loc[table.role == FITTED]
-    if law.along != "C":
-        return fitted
-    best = [
-        its.loc[efficient(its.C.to_numpy(), its.loss.to_numpy())] for _, its in fitted.groupby("architecture")
-    ]
-    return pd.concat(best).sort_index(key=lambda rows: fitted.index.get_indexer(rows))
 
 
 def curve(directory: Path) -> pd.DataFrame:

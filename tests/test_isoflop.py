@@ -8,8 +8,9 @@ import pytest
 from study import PLANTED
 
 from analysis.chinchilla import Chinchilla
-from analysis.frontier import Cost, efficient, envelope, frontier
+from analysis.frontier import Cost, envelope, frontier
 from analysis.isoflop import Profile, approach_two, exponent, groups, profile
+from analysis.runs import efficient
 from analysis.solve import solve
 
 SIX = Cost(6.0, 0.0, 0.0, 0.0)  # C = 6 N D
