@@ -23,8 +23,8 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 demo: setup ## train three architectures on real text, fit their laws, write a report (about 10 minutes)
-	$(RUN) -m experiments.train -m study=demo
-	$(RUN) -m experiments.report runs=outputs/demo
+	@$(RUN) -m experiments.train -m study=demo; trained=$$?; \
+	$(RUN) -m experiments.report runs=outputs/demo && exit $$trained
 
 test: $(VENV)/.installed-test ## the test suite
 	$(RUN) -m pytest -n auto --dist loadfile

@@ -71,6 +71,7 @@ def frontier(fit: Fit, cost: Cost, C: np.ndarray) -> pd.DataFrame:
     left, mid, right = (loss[row, at + k] for k in (-1, 0, 1))
     curvature = left - 2 * mid + right
     shift = np.divide((left - right) / 2, curvature, out=np.zeros_like(mid), where=curvature > 0)
+    shift = shift.clip(-1, 1)  # where the loss is flat to rounding, the parabola points anywhere
     N = np.where(inner, np.exp(x[row, at] + shift * (x[0, 1] - x[0, 0])), np.nan)
     D = C / cost.per_token(N)
     out = pd.DataFrame({"C": C, "N": N, "D": D, "loss": np.nan})

@@ -259,7 +259,7 @@ class Fit:
             draws = self._optimum(self.samples[:, None, :] if np.ndim(C) else self.samples, C, flops)
             tail = (1 - level) / 2
             out["interval95"] = {
-                name: np.moveaxis(np.quantile(values, [tail, 1 - tail], axis=0), 0, -1).squeeze().tolist()
+                name: np.moveaxis(_ends(values, tail), 0, -1).squeeze().tolist()
                 for name, values in draws.items()
             }
         return out
@@ -280,7 +280,7 @@ class Fit:
         """Loss of each parameter vector at its own N and D, in the shape of N."""
         each = np.broadcast_to(params, (*N.shape, params.shape[-1])).reshape(-1, params.shape[-1])
         loss = [
-            float(self.law.predict(p, {"N": n, "D": d})[0]) if np.isfinite(n * d) and n * d > 0 else np.nan
+            np.nan if unusable(np.array([n, d])).any() else float(self.law.predict(p, {"N": n, "D": d})[0])
             for p, n, d in zip(each, N.ravel(), D.ravel(), strict=True)
         ]
         return np.array(loss).reshape(N.shape)
@@ -333,3 +333,8 @@ class Fit:
                 "samples": None if data.get("samples") is None else np.array(data["samples"], dtype=float),
             }
         )
+
+
+def _ends(draws: np.ndarray, tail: float) -> np.ndarray:
+    """(2, ...) quantiles of (R, ...) draws. One of the draws, not between two: some may be infinite."""
+    return np.quantile(draws, [tail, 1 - tail], axis=0, method="inverted_cdf")

@@ -49,6 +49,9 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             os.environ[TRACEBACK] = "1"  # so that Hydra raises instead of formatting errors its own way
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
+            except KeyboardInterrupt:
+                print("interrupted: the same command goes on from here", file=sys.stderr)
+                raise SystemExit(130) from None  # what shells expect of Ctrl-C
             except Exception as error:
                 if FULL_ERROR:
                     raise

@@ -19,6 +19,8 @@ from scalelaw.train import Labels, train
 def main(cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
+    if not isinstance(cfg.threads, int) or cfg.threads < 1:
+        raise ValueError(f"threads must be a whole number of at least 1, not {cfg.threads!r}")
     torch.set_num_threads(cfg.threads)
     config = identity(cfg)
     choices: Any = hydra.runtime.choices

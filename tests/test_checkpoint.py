@@ -21,8 +21,8 @@ def go(model, optimizer):
 
 def test_a_restored_pair_goes_on_bit_for_bit(tmp_path):
     model, optimizer = trained(0, 5)
-    Checkpoints(seconds=0, keep=1).save(tmp_path, 5, pack(model, optimizer), {"step": 5})
-    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path)
+    Checkpoints(seconds=0, keep=1).save(tmp_path, "abc", 5, pack(model, optimizer), {"step": 5})
+    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")
     other, other_optimizer = trained(1, 0)
     unpack(tensors, other, other_optimizer)
     assert state == {"step": 5}
@@ -37,12 +37,12 @@ def test_a_restored_pair_goes_on_bit_for_bit(tmp_path):
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, harm):
     checkpoints = Checkpoints(seconds=0, keep=2)
     for step in (1, 2):
-        checkpoints.save(tmp_path, step, pack(*trained(0, step)), {"step": step})
+        checkpoints.save(tmp_path, "abc", step, pack(*trained(0, step)), {"step": step})
     newest = max(tmp_path.glob("*.safetensors"))
     content = bytearray(newest.read_bytes())
     content[-3] ^= 1
     newest.write_bytes({"truncate": content[: len(content) // 2], "flip a bit": content, "empty": b""}[harm])
-    tensors, state = checkpoints.load(tmp_path)
+    tensors, state = checkpoints.load(tmp_path, "abc")
     assert state == {"step": 1}
     assert torch.equal(tensors["model.weight"], trained(0, 1)[0].weight)
     assert newest.name in caplog.text
@@ -51,23 +51,41 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
 def test_only_the_newest_are_kept_and_no_temporary_is_left(tmp_path):
     checkpoints = Checkpoints(seconds=0, keep=2)
     for step in (9, 10, 11, 12):
-        checkpoints.save(tmp_path, step, pack(*trained(0, 1)), {"step": step})
+        checkpoints.save(tmp_path, "abc", step, pack(*trained(0, 1)), {"step": step})
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"checkpoint-{s:09d}.safetensors" for s in (11, 12)]
 
 
 def test_a_full_disk_is_an_oserror_and_costs_no_older_checkpoint(tmp_path, monkeypatch):
     checkpoints = Checkpoints(seconds=0, keep=1)
-    checkpoints.save(tmp_path, 1, pack(*trained(0, 1)), {"step": 1})
+    checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
 
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("scalelaw.checkpoint.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(tmp_path, 2, pack(*trained(0, 2)), {"step": 2})
-    assert checkpoints.load(tmp_path)[1] == {"step": 1}
+        checkpoints.save(tmp_path, "abc", 2, pack(*trained(0, 2)), {"step": 2})
+    assert checkpoints.load(tmp_path, "abc")[1] == {"step": 1}
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_nothing_to_load_is_none(tmp_path):
-    assert Checkpoints(seconds=0, keep=1).load(tmp_path) is None
+    assert Checkpoints(seconds=0, keep=1).load(tmp_path, "abc") is None
+
+
+def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path, caplog):
+    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
+    assert checkpoints.load(tmp_path, "xyz") is None
+    assert "it is of run abc, not xyz" in caplog.text
+    assert checkpoints.load(tmp_path, "abc") is not None
+
+
+def test_an_altered_state_is_noticed_like_an_altered_tensor(tmp_path):
+    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
+    (path,) = tmp_path.iterdir()
+    content = path.read_bytes()
+    assert b'step\\": 1' in content
+    path.write_bytes(content.replace(b'step\\": 1', b'step\\": 7'))
+    assert checkpoints.load(tmp_path, "abc") is None

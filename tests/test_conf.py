@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from commands import ROOT, TINY, book, call  # noqa: F401 (a fixture)
 from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.identity import identity, run_id
 from experiments.train import main as train
 from hydra_plugins.scalelaw_ladder.sweeper import plan
+from scalelaw.counting import count
 from scalelaw.run import records
 
 CONF = ROOT / "conf"
@@ -65,14 +66,20 @@ def test_every_study_composes_to_distinct_runs(study):
 
 
 def test_the_demo_is_what_it_says():
-    """At least 3 architectures x 5 sizes x 3 budgets, N over 1.5 decades, the largest rung beside them."""
-    axes = yaml.safe_load((CONF / "study/demo.yaml").read_text())["study"]["axes"]
-    rungs, architectures = axes
-    assert len(architectures) == 3
-    assert len(rungs) >= 6
-    assert all(len(rung["budget.C"]) == 3 for rung in rungs)
-    depths = [rung["shape.depth"] for rung in rungs]
-    assert (max(depths) / min(depths)) ** 3 > 10**1.5  # N goes with the cube of the depth
+    """Every architecture on at least 5 sizes, 3 budgets each, N over 1.5 decades."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        axes: Any = OmegaConf.to_container(compose("train", ["study=demo"]).study.axes)
+        cells: dict[str, dict[int, set]] = {}
+        for job in plan(axes, []):
+            cfg = compose("train", ["study=demo", *job])
+            model = instantiate(cfg.architecture)(instantiate(cfg.shape), 256)
+            sizes = cells.setdefault(type(model).__name__, {})
+            sizes.setdefault(count(model)["non_embedding"], set()).add(cfg.budget.C)
+    assert len(cells) == 3
+    for sizes in cells.values():
+        assert len(sizes) >= 6  # one of them held out
+        assert all(len(budgets) == 3 for budgets in sizes.values())
+        assert max(sizes) / min(sizes) > 10**1.5
 
 
 def test_only_what_decides_the_losses_is_in_the_id():

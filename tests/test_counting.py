@@ -77,10 +77,8 @@ def test_gpt_3_table_d1() -> None:
 def _published(built: LanguageModel, tie: bool) -> Published:
     """The closed form of one of our own models."""
     shape = built.shape
-    encoder = shape.depth // 2 if isinstance(built, EncoderDecoder) else 0
-    plain = llama(
-        depth=shape.depth - encoder, width=shape.width, ffn_width=shape.ffn_width, vocab_size=VOCAB, tied=tie
-    )
+    encoder = shape.depth if isinstance(built, EncoderDecoder) else 0
+    plain = llama(depth=shape.depth, width=shape.width, ffn_width=shape.ffn_width, vocab_size=VOCAB, tied=tie)
     return Published(**{**plain.__dict__, "encoder": encoder})
 
 
@@ -109,8 +107,8 @@ def test_counts_by_hand() -> None:
     tied = count(CausalDecoder(shape, 10, tie_embeddings=True))
     assert (tied["total"], tied["with_embedding"], tied["with_head"], tied["head"]) == (332, 332, 332, 0)
     both = count(EncoderDecoder(shape, 10, tie_embeddings=False))
-    assert (both["encoder"], both["decoder"]) == (64 + 72 + 3 * 4, 64 + 64 + 72 + 4 * 4)
-    assert (both["attention"], both["cross_attention"]) == (3 * 64, 64)
+    assert (both["encoder"], both["decoder"]) == (2 * (64 + 72 + 8) + 4, 2 * (64 + 64 + 72 + 12) + 4)
+    assert (both["attention"], both["cross_attention"]) == (6 * 64, 2 * 64)
 
 
 def test_a_parameter_that_cannot_be_placed_is_named() -> None:

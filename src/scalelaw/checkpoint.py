@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on bit for bit, in safetensors, never a pickle.
 
-A directory holds `checkpoint-<step>.safetensors` files; each carries its own state as JSON in the header and
-a sha256 of its tensors, so a truncated or altered file is noticed and the one before it is used.
+A directory holds `checkpoint-<step>.safetensors` files; each carries the id of its run, its state as JSON and
+a sha256 of both and of its tensors, so that a truncated, altered or foreign file is noticed and passed over.
 """
 
 import hashlib
@@ -34,13 +34,14 @@ class Checkpoints:
         return time.monotonic() - self.last >= self.seconds
 
     def save(
-        self, directory: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
+        self, directory: Path, run: str, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
     ) -> None:
         """Write atomically, then drop the oldest. A full disk raises OSError; the older ones stay."""
         path = directory / f"checkpoint-{step:09d}.safetensors"
         temporary = path.with_suffix(".tmp")
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        metadata = {"state": json.dumps(dict(state)), "sha256": _digest(tensors)}
+        metadata = {"run": run, "state": json.dumps(dict(state))}
+        metadata["sha256"] = _digest(metadata, tensors)
         try:
             try:
                 save_file(tensors, temporary, metadata)
@@ -55,18 +56,23 @@ class Checkpoints:
             old.unlink()
         self.last = time.monotonic()
 
-    def load(self, directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The newest sound checkpoint as (tensors, state), or None. A corrupt one is named and skipped."""
+    def load(self, directory: Path, run: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The run's newest sound checkpoint as (tensors, state), or None.
+
+        A corrupt one, or one of a run with another config, is named and skipped.
+        """
         for path in _newest_first(directory):
             try:
                 with safe_open(path, framework="pt") as file:
                     metadata = file.metadata() or {}
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-                if metadata.get("sha256") != _digest(tensors):
+                if metadata.pop("sha256", None) != _digest(metadata, tensors):
                     raise ValueError("its checksum does not match")
+                if metadata["run"] != run:
+                    raise ValueError(f"it is of run {metadata['run']}, not {run}")
                 return tensors, json.loads(metadata["state"])
             except (SafetensorError, OSError, ValueError, KeyError) as error:
-                log.warning("checkpoint %s is corrupt (%s); trying the one before it", path, error)
+                log.warning("checkpoint %s cannot be used (%s); trying the one before it", path, error)
         return None
 
     @staticmethod
@@ -101,8 +107,8 @@ def _newest_first(directory: Path) -> list[Path]:
     return sorted((p for p in directory.glob("checkpoint-*") if PATTERN.fullmatch(p.name)), reverse=True)
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)

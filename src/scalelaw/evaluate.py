@@ -9,7 +9,7 @@ from torch import Tensor
 
 from scalelaw.contracts import IGNORE, Architecture, BadInput, Batch, Objective, Source
 
-CHUNK = 64  # rows a forward pass; bounds memory, changes no result
+CHUNK = 64  # rows a forward pass; bounds memory
 OBJECTIVE_SEED = 0  # the drawn splits of the validation loss are the same for every run
 
 
@@ -72,7 +72,7 @@ class Evaluation:
         with torch.no_grad():
             for chunk in windows.split(CHUNK):
                 batch = conditional(chunk, prefix)
-                nll += float(cross_entropy(model, batch.to(_device(model)), "sum").double())
+                nll += float(cross_entropy(model, batch.to(_device(model)), "sum"))
                 targets = chunk[:, prefix:]
                 tokens += targets.numel()
                 text_bytes += int(token_bytes[targets].sum())
@@ -84,7 +84,7 @@ class Evaluation:
         with torch.no_grad():
             for chunk in source.validation(self.rows, window=window).split(CHUNK):
                 batch = objective(chunk, generator)
-                nll += float(cross_entropy(model, batch.to(_device(model)), "sum").double())
+                nll += float(cross_entropy(model, batch.to(_device(model)), "sum"))
                 tokens += int((batch.labels != IGNORE).sum())
         return nll / tokens
 

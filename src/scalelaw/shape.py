@@ -13,7 +13,7 @@ FFN_STEP = 16  # fp32 lanes of a 512-bit vector register; matmuls with odd inner
 class Shape:
     """Sizes of a transformer.
 
-    depth: blocks in all (an encoder-decoder divides them between its two stacks).
+    depth: blocks of a stack (an encoder-decoder has two stacks).
     width: E, the residual stream. heads: H, each of width / heads. ffn_width: hidden units of an FFN.
     Raises BadInput, naming the key, for sizes that no model can have.
     """

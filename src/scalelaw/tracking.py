@@ -52,6 +52,13 @@ class WandB:
         self.session: Any = None
 
     def start(self, *, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
+        try:
+            self._start(run, name, group, config, directory)
+        except Exception as error:  # whatever the mirror does, the run goes on
+            log.warning("W&B did not start (%s); this run has no mirror", error)
+            self.session = None
+
+    def _start(self, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
         import wandb  # imported late: it takes a second that a run without it need not pay
 
         def init(mode: Any) -> Any:
@@ -81,14 +88,10 @@ class WandB:
 
         try:
             self.session = init(self.mode)
-        except Exception as error:  # whatever the mirror does, the run goes on
+        except Exception as error:
             log.warning("W&B %s did not start (%s); this run is mirrored offline", self.mode, error)
-            try:
-                wandb.teardown()  # the failed start still holds the run's id
-                self.session = init("offline")
-            except Exception as again:
-                log.warning("W&B offline did not start either (%s); this run has no mirror", again)
-                return
+            wandb.teardown()  # the failed start still holds the run's id
+            self.session = init("offline")
         self.session.define_metric("tokens")
         self.session.define_metric("*", step_metric="tokens")
 

@@ -1,12 +1,13 @@
 """One run, read from top to bottom. Every architecture, objective and budget comes through here."""
 
 import json
+import logging
 import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -21,11 +22,14 @@ from scalelaw.contracts import IGNORE, BadInput, Objective, Source
 from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation, cross_entropy
 from scalelaw.optim import Schedule, set_learning_rate
+from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance
 from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.tracking import Tracker
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +54,7 @@ class Spent:
     targets: int = 0
     seconds: float = 0.0
     loss_sum: float = 0.0
-    """Of the training losses since the last row of the metrics file."""
+    """Summed NLL and count of the target tokens since the last row of the metrics file."""
     loss_count: int = 0
 
 
@@ -85,10 +89,13 @@ def train(
     as `diverged`; SIGINT and SIGTERM as `interrupted`, with a checkpoint to go on from; an exception as
     `failed`, and it is raised on.
     """
-    if (directory / RECORD).exists() and (done := Run.load(directory)).finished and done.run == labels.run:
+    if done := _finished(directory, labels.run):
         return done
-    if window < 2 or rows < 1 or log_every < 1:
-        raise BadInput("window must be at least 2, rows and log_every at least 1")
+    _whole("window", window, at_least=2)
+    _whole("rows", rows, at_least=1)
+    _whole("log_every", log_every, at_least=1)
+    if not clip > 0:
+        raise BadInput(f"clip must be positive, not {clip!r}")
     objective.check(window)
     evaluation.given(window)
     autocast = _autocast(precision, device)
@@ -107,38 +114,49 @@ def train(
     evaluate_after = evaluation.steps(plan.steps)
 
     with claim(directory), _stop_signals() as signals:
-        spent = Spent()
-        if saved := checkpoints.load(directory):
-            unpack(saved[0], model, optim)
-            spent = Spent(**saved[1])
-        clock = _Clock(spent.seconds)
-        metrics = _Metrics(directory, keep_until=spent.step)
-        progress = Progress(directory)
-        tracker.start(
-            run=labels.run, name=labels.name, group=labels.study, config=dict(config), directory=directory
-        )
-        status, reason, final = "interrupted", "stopped between two steps", dict[str, float]()
+        if done := _finished(directory, labels.run):  # by the process that held the claim until now
+            return done
+        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
+            (directory / stale).unlink(missing_ok=True)
+        spent, clock = Spent(), _Clock(0.0)
+        metrics, progress = _Metrics(directory), Progress(directory)
+        status, reason, final = "interrupted", "stopped at once, without a checkpoint", dict[str, float]()
         try:
+            if saved := checkpoints.load(directory, labels.run):
+                unpack(saved[0], model, optim)
+                spent = Spent(**saved[1])
+                clock = _Clock(spent.seconds)
+            metrics.open(keep_until=spent.step)
+            tracker.start(
+                run=labels.run,
+                name=labels.name,
+                group=labels.study,
+                config=dict(config),
+                directory=directory,
+            )
             while spent.step < plan.steps:
                 factor = schedule(spent.step, plan.steps)
                 set_learning_rate(optim, factor)
                 windows = source.windows(spent.step * rows, rows, window=window, seed=seed)
-                batch = objective(windows, _generator(seed, spent.step)).to(torch.device(device))
+                batch = objective(windows, _generator(seed, spent.step))
+                targets = int((batch.labels != IGNORE).sum())
                 with autocast():
-                    loss = cross_entropy(model, batch)
-                loss.backward()
+                    nll = cross_entropy(model, batch.to(torch.device(device)), "sum")
+                # By the batch's tokens, not its targets, so that every target token weighs the same: a mean
+                # over what a drawn split leaves would give the ends of windows several times their share.
+                (nll / batch_tokens).backward()
                 norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
-                value = loss.item()
-                if not math.isfinite(value) or not math.isfinite(norm):
-                    raise Diverged(f"loss {value:g}, gradient norm {norm:g} at step {spent.step + 1}")
+                loss = nll.item() / targets
+                if not math.isfinite(loss) or not math.isfinite(norm):
+                    raise Diverged(f"loss {loss:g}, gradient norm {norm:g} at step {spent.step + 1}")
                 optim.step()
                 optim.zero_grad()
 
                 spent.step += 1
                 forward = model.flops(window=window, prefix=batch.longest, start=batch.start)
                 spent.flops += rows * training_flops(forward)
-                spent.targets += int((batch.labels != IGNORE).sum())
-                spent.loss_sum, spent.loss_count = spent.loss_sum + value, spent.loss_count + 1
+                spent.targets += targets
+                spent.loss_sum, spent.loss_count = spent.loss_sum + nll.item(), spent.loss_count + targets
                 if spent.step in evaluate_after or spent.step % log_every == 0:
                     row = {
                         "step": spent.step,
@@ -160,10 +178,10 @@ def train(
                     metrics.write(row)
                     tracker.log(row)
                 if progress.due():
-                    progress.show(clock.state(spent.step, plan.steps, value, batch_tokens))
+                    progress.show(clock.state(spent.step, plan.steps, loss, batch_tokens))
                 if spent.step < plan.steps and (signals or checkpoints.due()):
                     spent.seconds = clock.seconds()
-                    checkpoints.save(directory, spent.step, pack(model, optim), asdict(spent))
+                    checkpoints.save(directory, labels.run, spent.step, pack(model, optim), asdict(spent))
                     if signals:
                         raise Interrupted(f"{signals[0]} after step {spent.step} of {plan.steps}")
             status, reason = "finished", None
@@ -175,7 +193,6 @@ def train(
             status, reason = "failed", f"{type(error).__name__}: {error}"
             raise
         finally:
-            metrics.close()
             D = spent.step * batch_tokens
             run = Run(
                 run=labels.run,
@@ -212,11 +229,27 @@ def train(
                 provenance=provenance(labels.command) | {"data": source.manifest},
                 config=dict(config),
             )
-            tracker.finish(status=status, summary=run.row())
             run.save(directory)
+            metrics.close()
+            tracker.finish(status=status, summary=run.row())
         if run.finished:
             checkpoints.clear(directory)
     return run
+
+
+def _finished(directory: Path, run: str) -> Run | None:
+    """The record of this very run, if it is there and finished; an unreadable one is trained over."""
+    try:
+        done = Run.load(directory) if (directory / RECORD).exists() else None
+    except ValueError as error:
+        log.warning("%s; the run starts again from its checkpoint", error)
+        return None
+    return done if done and done.finished and done.run == run else None
+
+
+def _whole(key: str, value: object, *, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise BadInput(f"{key} must be a whole number of at least {at_least}, not {value!r}")
 
 
 class Diverged(Exception):
@@ -243,17 +276,24 @@ def _peak(optimizer: torch.optim.Optimizer) -> float:
 class _Metrics:
     """The append-only metrics file. Rows past the checkpoint resumed from are dropped: they come again."""
 
-    def __init__(self, directory: Path, *, keep_until: int) -> None:
-        kept = [row for row in read_metrics(directory) if row["step"] <= keep_until]
-        write_atomically(directory / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
-        self.file = (directory / METRICS).open("a", encoding="utf-8")
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.file = directory, None
+
+    def open(self, *, keep_until: int) -> None:
+        kept = [row for row in read_metrics(self.directory) if row["step"] <= keep_until]
+        path = self.directory / METRICS
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.file = path.open("a", encoding="utf-8")
 
     def write(self, row: dict[str, Any]) -> None:
+        assert self.file is not None
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # on a full disk, what could not be written was an error already
+            if self.file is not None:
+                self.file.close()
 
 
 class _Clock:
@@ -301,6 +341,10 @@ def _generator(seed: int, step: int) -> torch.Generator:
 
 def _autocast(precision: str, device: str) -> Callable[[], Any]:
     kinds = {"float32": None, "bfloat16": torch.bfloat16}
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch has a kind of error for each way a device is not there
+        raise BadInput(f"device={device}: {str(error).splitlines()[0]}") from None
     if precision not in kinds:
         raise BadInput(f"precision is one of {', '.join(kinds)}, not {precision!r}")
     kind = kinds[precision]

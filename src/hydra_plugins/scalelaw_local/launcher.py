@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,8 +45,12 @@ class Job:
     directory: Path
     config: DictConfig
 
-    def outcome(self) -> Run | None:
-        return Run.load(self.directory) if (self.directory / RECORD).exists() else None
+    def record(self) -> Run | None:
+        """What the run left, if it can be read; a torn record is no record."""
+        try:
+            return Run.load(self.directory) if (self.directory / RECORD).exists() else None
+        except ValueError:
+            return None
 
 
 class LocalLauncher(Launcher):
@@ -68,7 +73,7 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         jobs = self._compose(job_overrides, initial_job_idx)
-        waiting = [job for job in jobs if not ((run := job.outcome()) and run.finished)]
+        waiting = [job for job in jobs if not ((run := job.record()) and run.finished)]
         outcomes: dict[int, str | None] = {job.index: None for job in jobs}
         with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
             if waiting:
@@ -126,8 +131,10 @@ class LocalLauncher(Launcher):
         finally:
             for process, _ in running.values():
                 process.terminate()
+            deadline = time.monotonic() + GRACE
             for process, _ in running.values():
-                process.join(GRACE)
+                process.join(max(0.0, deadline - time.monotonic()))
+                process.kill()  # does nothing to one that has ended
             signal.signal(signal.SIGTERM, before)
         return outcomes
 
@@ -143,10 +150,7 @@ class LocalLauncher(Launcher):
 
 def _outcome(job: Job, exitcode: int | None) -> tuple[Run | None, str | None]:
     """The record a process left and, where it did not finish, the reason in one line."""
-    try:
-        run = job.outcome()
-    except ValueError as error:
-        return None, str(error)
+    run = job.record()
     if run is not None and exitcode == 0 and run.finished:
         return run, None
     if exitcode is not None and exitcode < 0:

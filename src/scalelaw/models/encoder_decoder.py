@@ -18,23 +18,19 @@ from scalelaw.shape import Shape
 class EncoderDecoder(LanguageModel):
     """Two stacks with their own parameters and one embedding, counted once (T5; Raffel et al. 2020).
 
-    `shape.depth` is the blocks of both stacks together: depth // 2 in the encoder, the rest in the decoder,
-    so that a rung has about the N of a decoder-only model of that rung.
+    Each stack has `shape.depth` blocks: about twice the parameters of a decoder-only model of that shape, at
+    about its cost, since a token passes through one of the stacks only (Raffel et al. 2020, section 3.2.2).
     The decoder's first input is the last token of the prefix, where the first label stands: no start symbol
-    is needed. Rotary positions tell distances inside each stack; the
-    window's own positions are used in both, though any offset would give the same logits.
-    Raises BadInput for a depth below 2, and for a batch with an empty prefix in some row.
+    is needed. Rotary positions tell distances inside each stack; the window's own positions are used in both,
+    though any offset would give the same logits.
+    Raises BadInput for a batch with an empty prefix in some row.
     """
 
     def __init__(self, shape: Shape, vocab_size: int, *, tie_embeddings: bool) -> None:
         super().__init__(shape, vocab_size, tie_embeddings)
-        if shape.depth < 2:
-            raise BadInput(
-                f"an encoder-decoder needs a depth of at least 2, one block a stack, not {shape.depth}"
-            )
-        encoder, decoder = shape.depth // 2, shape.depth - shape.depth // 2
-        self.encoder = Stack([Block(shape, writes=2 * encoder) for _ in range(encoder)], shape.width)
-        self.decoder = Stack([CrossBlock(shape, writes=3 * decoder) for _ in range(decoder)], shape.width)
+        depth = shape.depth
+        self.encoder = Stack([Block(shape, writes=2 * depth) for _ in range(depth)], shape.width)
+        self.decoder = Stack([CrossBlock(shape, writes=3 * depth) for _ in range(depth)], shape.width)
 
     def forward(self, batch: Batch) -> Tensor:
         if batch.shortest < 1:
