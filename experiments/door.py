@@ -20,7 +20,8 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 TRACEBACK = (
     "HYDRA_FULL_ERROR"  # Hydra's own switch: with it set to 1 by the user, errors keep their traceback
 )
-FULL_ERROR = os.environ.get(TRACEBACK) == "1"
+OURS = "SCALELAW_ERRORS"  # tells a worker that the switch it inherited was set by a door, not by the user
+FULL_ERROR = os.environ.get(TRACEBACK) == "1" and OURS not in os.environ
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -46,7 +47,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
         @functools.wraps(main)
         def command() -> None:
-            os.environ[TRACEBACK] = "1"  # so that Hydra raises instead of formatting errors its own way
+            # So that Hydra raises instead of formatting errors its own way.
+            os.environ |= {TRACEBACK: "1"} | ({} if FULL_ERROR else {OURS: "one line"})
             try:
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(task)()
             except KeyboardInterrupt:

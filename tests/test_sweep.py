@@ -56,17 +56,26 @@ def test_one_run_that_breaks_is_one_failed_row(tmp_path, book):  # noqa: F811
     assert len(logs) == 3
 
 
-def test_a_worker_killed_costs_its_run_only_and_the_next_start_repairs_it(tmp_path, book):  # noqa: F811
+def test_a_worker_killed_costs_its_run_only_and_goes_on_from_its_checkpoint(tmp_path, book):  # noqa: F811
+    """SIGKILL after real checkpoints; the next start repairs that run, to the bits of an undisturbed one."""
     faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
-    code, output = sweep(tmp_path, book, *faulty)
+    faulty += ["checkpoints.seconds=0"]
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
+    cut.mkdir()
+    whole.mkdir()
+    (whole / "marker").touch()  # here the fault has happened already
+    code, output = sweep(cut, book, *faulty)
     assert code == 1
     assert "killed by SIGKILL" in output
-    assert len(table(tmp_path)) == 2
-    code, output = sweep(tmp_path, book, *faulty)
+    assert len(table(cut)) == 2
+    assert max(cut.rglob("checkpoint-*")).name == "checkpoint-000000003.safetensors"
+    code, output = sweep(cut, book, *faulty)
     assert code == 0
     assert "2 of them finished before" in output
-    assert all(row["status"] == "finished" for row in table(tmp_path))
-    assert len(table(tmp_path)) == 3
+    assert sweep(whole, book, *faulty)[0] == 0
+    assert table(cut) == table(whole)
+    for directory, _ in records(whole / "outputs"):
+        assert read_metrics(cut / directory.relative_to(whole)) == read_metrics(directory)
 
 
 def test_everything_killed_at_once_ends_in_the_same_table(tmp_path, undisturbed):

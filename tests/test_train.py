@@ -1,18 +1,21 @@
+import copy
 import json
 import math
 import os
 import signal
 import threading
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from training import ROWS, SHAPE, STEPS, VOCAB, WINDOW, CausalDecoder, CausalLM, Chain, run
+from training import LABELS, ROWS, SHAPE, STEPS, VOCAB, WINDOW, CausalDecoder, CausalLM, Chain, run
 
 from scalelaw.budget import Flops, Tokens
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
+from scalelaw.evaluate import cross_entropy
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
@@ -162,6 +165,55 @@ def test_an_error_is_recorded_and_raised_on(tmp_path):
     assert (record.status, record.step, record.reason) == ("failed", 3, "OSError: input/output error")
 
 
+def test_a_full_disk_is_a_record_and_an_error(tmp_path, monkeypatch):
+    def full(self, row):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("scalelaw.train._Metrics.write", full)
+    with pytest.raises(OSError, match="No space left"):
+        run(tmp_path)
+    assert Run.load(tmp_path).status == "failed"
+
+
+def test_a_torn_record_is_trained_over(tmp_path):
+    first = run(tmp_path)
+    text = (tmp_path / RECORD).read_text()
+    (tmp_path / RECORD).write_text(text[: len(text) // 2])
+    assert run(tmp_path).row() == first.row()
+
+
+def test_a_checkpoint_of_another_config_is_not_gone_on_from(tmp_path):
+    clean = run(tmp_path / "clean", seed=7, labels=replace(LABELS, run="other"))
+    stopped = run(tmp_path / "used", objective=Interrupting(CausalLM(), 5, signal.SIGTERM))
+    assert stopped.status == "interrupted"
+    assert run(tmp_path / "used", seed=7, labels=replace(LABELS, run="other")).row() == clean.row()
+
+
+def test_every_target_token_weighs_the_same_whatever_the_split(tmp_path):
+    """A step of gradient descent moves the weights by the summed NLL's gradient over the batch's tokens."""
+    for prefix in (2, 11):
+        kept = []
+
+        def architecture(shape, vocab_size, kept=kept):
+            kept.append(CausalDecoder(shape, vocab_size, tie_embeddings=False))
+            torch.nn.init.normal_(kept[0].head.weight)
+            kept.append(copy.deepcopy(kept[0]))
+            return kept[0]
+
+        def descent(model, shape):
+            group = {"params": list(model.parameters()), "name": "read", "peak": 1.0}
+            return torch.optim.SGD([group], lr=1.0)
+
+        objective = PrefixLM(prefix=prefix, per_row=False)
+        parts = {"architecture": architecture, "optimizer": descent, "objective": objective, "clip": 1e9}
+        run(tmp_path / str(prefix), budget=Tokens(D=1), **parts)
+        moved, before = kept
+        batch = objective(Chain().windows(0, ROWS, window=WINDOW, seed=0), torch.Generator())
+        (cross_entropy(before, batch, "sum") / (ROWS * WINDOW)).backward()
+        for now, then in zip(moved.parameters(), before.parameters(), strict=True):
+            assert torch.allclose(now, then - then.grad, atol=1e-6)
+
+
 def test_two_processes_do_not_train_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr("scalelaw.claim.PATIENCE", 0.0)
     with claim(tmp_path), pytest.raises(BadInput, match="another process"):
@@ -180,7 +232,10 @@ def test_it_trains_outside_the_main_thread_too(tmp_path):
     ("changes", "said"),
     [
         ({"precision": "int8"}, "precision"),
-        ({"window": 1}, "window"),
+        ({"window": 1}, "window must be a whole number of at least 2, not 1"),
+        ({"rows": "many"}, "rows must be a whole number"),
+        ({"clip": 0}, "clip must be positive"),
+        ({"device": "cuda:9"}, "device=cuda:9"),
         ({"objective": PrefixLM(prefix=99, per_row=False)}, r"objective\.prefix=99 with a window of 12"),
         ({"architecture": partial(EncoderDecoder, tie_embeddings=False)}, "prefix 0"),
     ],
