@@ -3,11 +3,14 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.law import Fit, Law
 from analysis.runs import best_along, usable
 from analysis.solve import solve
+
+CONVERGED = "converged"
 
 
 def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
@@ -23,6 +26,29 @@ def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
     except ValueError as error:
         raise ValueError(f"{table.attrs.get('source', 'table')}: {error}") from error
     return dataclasses.replace(found, rows=used.index.tolist() if law.along else None, dropped=dropped)
+
+
+# Wider than this, an interval says little more than the sign: two decades of a factor, as a factor is found
+# only together with its exponent, and a fivefold exponent, between a law of small returns and one of large.
+FACTOR_SPAN, EXPONENT_SPAN = 100.0, 5.0
+
+
+def undetermined(fit: Fit) -> list[str]:
+    """The parameters whose 95 % interval is too wide to call them measured, or includes 0."""
+    out = []
+    for name, (low, high) in fit.interval95.items():
+        most = EXPONENT_SPAN if name.startswith(("alpha", "beta")) else FACTOR_SPAN
+        if not (np.isfinite(high) and 0 < low and high <= most * low):
+            out.append(name)
+    return out
+
+
+def verdict(fit: Fit) -> str:
+    """The status of a fit, and where that is `converged`, which parameters the runs leave open."""
+    lacking = undetermined(fit)
+    if fit.status != CONVERGED or not lacking:
+        return fit.status
+    return f"optimum found; not determined by these runs: {', '.join(lacking)}"
 
 
 def fit_each(

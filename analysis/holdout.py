@@ -29,6 +29,14 @@ def roles(runs: pd.DataFrame, *, held_out: int) -> pd.Series:
     return role
 
 
+def reach(fitted: pd.DataFrame, held: pd.DataFrame) -> str:
+    """How far beyond the fitted runs the held-out ones lie, as words; N, D and C of both."""
+    N, C = (f"{x} up to {held[x].max() / fitted[x].max():.3g} times the largest fitted" for x in ("N", "C"))
+    outside = int((~held.D.between(fitted.D.min(), fitted.D.max())).sum())
+    D = f"outside the fitted range in {outside} of {len(held)} runs" if outside else "within the fitted range"
+    return f"{N}, {C}, D {D}"
+
+
 def predict(runs: pd.DataFrame, fit: Fit) -> pd.DataFrame:
     """Measured against predicted loss, one row a run, with the 95 % interval for a new run there.
 

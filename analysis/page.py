@@ -1,6 +1,9 @@
 """The page's style, its one script and its glossary, inline so that the report is a single file."""
 
+from collections.abc import Collection
+
 from analysis.html import Raw
+from analysis.resample import PAIRS_FROM
 
 CSS = """
 :root { --ink: #1d1d1f; --soft: #5f6368; --line: #e2e4e8; --tint: #f6f7f9; }
@@ -19,6 +22,7 @@ p { margin: 0 0 10px; max-width: 90ch; }
 .tile b { font-size: 18px; font-weight: 600; order: 1; white-space: nowrap; }
 .tile span { font-size: 12.5px; color: var(--soft); order: 0; }
 .tile small { font-size: 12.5px; color: var(--soft); order: 2; }
+.intro { margin: 14px 0 0; }
 dl { margin: 18px 0 0; font-size: 13.5px; }
 dl div { display: grid; grid-template-columns: 110px 1fr; padding: 2px 0; }
 dt { color: var(--soft); }
@@ -70,8 +74,22 @@ for (const head of document.querySelectorAll("table.sortable th")) head.onclick 
 </script>"""
 )
 
-DEFINITIONS = Raw(
-    """<dl class="words">
+# By `Fit.resampling["method"]`: how the intervals of a fit were drawn.
+INTERVALS = {
+    "residual": f"Intervals of laws fitted to fewer than {PAIRS_FROM} runs are quantiles over refits in "
+    "which residuals of the fit are resampled and added back to its predictions, at the same N and D.",
+    "pairs": f"Intervals of laws fitted to {PAIRS_FROM} runs or more are quantiles over refits to runs "
+    "resampled with replacement.",
+}
+
+
+def definitions(methods: Collection[str | None]) -> Raw:
+    """The glossary. methods: those by which the study's intervals were drawn."""
+    told = " ".join(how for method, how in INTERVALS.items() if method in methods)
+    return Raw(WORDS.replace("{intervals}", told or "No intervals were drawn."))
+
+
+WORDS = """<dl class="words">
 <div><dt>N</dt><dd>Parameters without embeddings and output head (Kaplan et al. 2020). N<sub>total</sub>
 counts all. An encoder-decoder's N counts both stacks, though each token passes through only one of
 them.</dd></div>
@@ -83,8 +101,8 @@ exponents more than the fit does.</dd></div>
 <div><dt>Loss</dt><dd>Negative log-likelihood, in nats per token, of the same target tokens given the same
 prefix, on one fixed validation set, whatever the architecture was trained on: the measure on which
 architectures can be compared. A run's own objective has a loss of its own.</dd></div>
-<div><dt>Fit</dt><dd>Minimises the sum of Huber(log L − log L̂). Intervals are quantiles over bootstrap
-resamples of runs; the interval for a new run adds the scatter around the law. Scatter: standard deviation
+<div><dt>Fit</dt><dd>Minimises the sum of Huber(log L − log L̂). {intervals}
+The interval for a new run adds the scatter around the law. Scatter: standard deviation
 of log L around the fit.</dd></div>
 <div><dt>Frontier</dt><dd>The least loss the fitted L(N, D) allows at C. N<sub>opt</sub> and
 D<sub>opt</sub> are where it is reached. Extrapolated: they lie outside the sizes or tokens of the fitted
@@ -92,4 +110,3 @@ runs.</dd></div>
 <div><dt>Small print</dt><dd>Laws fitted over so few decades of small models describe these models.
 Exponents of models a million times larger are another question.</dd></div>
 </dl>"""
-)

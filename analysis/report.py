@@ -3,8 +3,9 @@
 import numpy as np
 
 from analysis import html, sections
+from analysis.comparison import caution
 from analysis.html import Raw, join, sci, tag
-from analysis.page import CSS, DEFINITIONS, SORT
+from analysis.page import CSS, SORT, definitions
 from analysis.plots import plates
 from analysis.plots.style import short
 from analysis.results import provenance
@@ -29,7 +30,7 @@ def page(study: Study, *, title: str) -> str:
             ),
             _section("unfinished", "Runs that did not finish", sections.unfinished(study)),
             _section("runs", "Runs", sections.runs(study)),
-            _section("definitions", "What the words mean", DEFINITIONS),
+            _section("definitions", "What the words mean", definitions(_methods(study))),
         ]
     )
     head = join(
@@ -49,12 +50,20 @@ def _section(name: str, title: str, *content: object) -> Raw:
     return tag("section", tag("h2", title), *content, id=name) if any(content) else Raw("")
 
 
+def _methods(study: Study) -> set[str | None]:
+    return {fit.resampling.get("method") for fits in study.fits.values() for fit in fits.values()}
+
+
 def _header(study: Study, title: str) -> Raw:
     runs, done = study.runs, study.finished
     seconds = sum(r.timing.get("seconds", 0.0) for r in study.origins)
     rates = [r.timing["tokens_per_second"] for r in study.origins if r.timing.get("tokens_per_second")]
     tiles = [
-        ("Runs finished", f"{len(done)} of {len(runs)}", f"{len(study.architectures)} architectures"),
+        (
+            "Runs finished",
+            f"{len(done)} of {len(runs) + len(study.unrecorded)}",
+            f"{len(study.architectures)} architectures",
+        ),
         ("N, parameters", _range(done.N), f"{_decades(done.N):.1f} decades, {done.N.nunique()} sizes"),
         ("D, training tokens", _range(done.D), f"{_decades(done.D):.1f} decades"),
         (
@@ -84,6 +93,7 @@ def _header(study: Study, title: str) -> Raw:
             ),
             class_="tiles",
         ),
+        tag("p", html.prose(told), class_="intro") if (told := caution(study)) else "",
         tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in made.items() if value)),
     )
 

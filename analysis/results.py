@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.fits import undetermined, verdict
 from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.law import plain
 from analysis.study import SURFACE, Study, each
@@ -23,7 +24,7 @@ def runs_csv(study: Study) -> str:
 def fits_json(study: Study) -> dict[str, Any]:
     """All fits and what they say, as plain JSON values without a time in them."""
     laws = {
-        law: {a: fit.to_json() for a, fit in fits.items()}
+        law: {a: fit.to_json() | {"undetermined": undetermined(fit)} for a, fit in fits.items()}
         | {a: {"law": law, "status": f"not fitted: {why}"} for a, why in study.refused[law].items()}
         for law, fits in study.fits.items()
     }
@@ -44,7 +45,8 @@ def fits_json(study: Study) -> dict[str, Any]:
             "left_out": {
                 row.run: {"status": row.status, "reason": row.reason}
                 for row in each(study.runs.loc[study.runs.role == LEFT_OUT])
-            },
+            }
+            | {name: {"status": NO_RECORD, "reason": why} for name, why in study.unrecorded.items()},
             "laws": laws,
             "predictions": study.predictions.to_dict("records"),
             "frontier": frontiers,
@@ -76,6 +78,7 @@ def decades(study: Study) -> np.ndarray:
     return 10.0 ** np.arange(np.ceil(low), np.floor(high) + 2)
 
 
+NO_RECORD = "unknown"  # the status of a run that left no record
 FITS_HEAD = ("law", "architecture", "fit", "runs", "scatter", "status")
 HELD_OUT_HEAD = ("architecture", "N", "D", "measured", "predicted", "95 % interval", "error", "inside")
 
@@ -86,7 +89,7 @@ def fit_rows(study: Study) -> list[tuple[str, ...]]:
     for law, fits in study.fits.items():
         for a, fit in sorted(fits.items()):
             values = " ".join(f"{name}={value:.4g}" for name, value in fit.params.items())
-            rows.append((law, a, values, str(fit.n), f"{fit.scale:.2%}", fit.status))
+            rows.append((law, a, values, str(fit.n), f"{fit.scale:.2%}", verdict(fit)))
         rows += [
             (law, a, "-", "-", "-", f"not fitted: {why}") for a, why in sorted(study.refused[law].items())
         ]
@@ -114,6 +117,7 @@ def held_out_rows(study: Study) -> list[tuple[str, ...]]:
 
 
 def left_out_rows(study: Study) -> list[tuple[str, ...]]:
-    """Name, status and reason of each run that is in no fit."""
+    """Name, status and reason of each run that is in no fit, those that left no record last."""
     rows = study.runs.loc[study.runs.role == LEFT_OUT]
-    return [(row.name, row.status, row.reason or "-") for row in each(rows)]
+    told = [(row.name, row.status, row.reason or "-") for row in each(rows)]
+    return told + [(name, NO_RECORD, why) for name, why in study.unrecorded.items()]

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import fits as fitting
 from analysis import html
-from analysis.holdout import HELD_OUT, LEFT_OUT
+from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT, reach
 from analysis.html import Num, Raw, bounds, join, percent, sci, sig, tag, whole
 from analysis.law import Fit
 from analysis.plots.side_by_side import constants
 from analysis.plots.style import said, short
-from analysis.results import decades
+from analysis.results import NO_RECORD, decades
 from analysis.study import SURFACE, Study, each
 
 
@@ -30,6 +31,11 @@ def held_out(study: Study) -> Raw:
         if len(known)
         else "."
     )
+    beyond = [
+        f"{said(str(a)).capitalize()}: {reach(study.of(str(a), FITTED), its)}."
+        for a, its in held.groupby("architecture")
+    ]
+    told += f" What is extrapolated: {' '.join(beyond)}"
     head = ["architecture", "N", "D", "C", "measured", "predicted", "95 % interval", "error", "inside"]
     body = [
         [
@@ -109,7 +115,9 @@ def _scatter(fit: Fit) -> Num:
 def verdict(study: Study, law: str, architecture: str) -> Raw:
     """What to make of a fit: its status, and whether its optimum is an extrapolation."""
     fit = study.fits[law][architecture]
-    parts = [tag("span", fit.status, class_="good" if fit.status == "converged" else "bad")]
+    told = fitting.verdict(fit)
+    sure = "good" if told == fitting.CONVERGED else "warn" if fit.status == fitting.CONVERGED else "bad"
+    parts = [tag("span", told, class_=sure)]
     if law == SURFACE and study.extrapolates(architecture):
         parts.append(tag("span", "optimum extrapolated at part of these budgets", class_="warn"))
     return join(parts, "<br>")
@@ -179,14 +187,18 @@ def _round(value: float) -> float | None:
 
 def unfinished(study: Study) -> Raw:
     left = study.runs.loc[study.runs.role == LEFT_OUT]
-    if left.empty:
+    if left.empty and not study.unrecorded:
         return Raw("")
     rows = [
         [row.name, said(row.architecture), whole(row.N), row.status, row.reason or "–"] for row in each(left)
     ]
+    rows += [[name, "–", "–", NO_RECORD, why] for name, why in study.unrecorded.items()]
     return join(
         [
-            tag("p", f"{len(left)} of {len(study.runs)} runs; none of them is in any fit."),
+            tag(
+                "p",
+                f"{len(rows)} of {len(study.runs) + len(study.unrecorded)} runs; none of them is in any fit.",
+            ),
             html.table(["run", "architecture", "N", "status", "reason"], rows),
         ]
     )

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from analysis import holdout, runs
-from analysis.fits import fit_each
+from analysis.fits import CONVERGED, fit_each, undetermined
 from analysis.frontier import Cost, frontier
 from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.isoflop import approach_two
 from analysis.law import Fit, Law
-from scalelaw.run import Run, read_metrics, records
+from analysis.recipe import check_common
+from scalelaw.run import RECORD, Run, read_metrics, records
 
+LOG = "log.txt"  # what a run that was started as a job printed
 SURFACE = "chinchilla"  # the law whose L(N, D) the frontier, the IsoFLOP curves and the predictions use
 
 
@@ -36,6 +38,8 @@ class Study:
     costs: dict[str, Cost]
     isoflop: dict[str, dict]
     predictions: pd.DataFrame
+    unrecorded: dict[str, str]
+    """Folders of runs that were killed before they could write a record: why nothing more is known."""
 
     @property
     def architectures(self) -> list[str]:
@@ -54,10 +58,13 @@ class Study:
         return self.fits.get(SURFACE, {}).get(architecture)
 
     def label(self, architecture: str, law: str = SURFACE) -> str:
-        """The architecture's name as figures show it, with the verdict on a fit that did not converge."""
+        """The architecture's name as figures show it, with what is to be doubted about its fit."""
         fit, name = self.fits.get(law, {}).get(architecture), architecture.replace("_", " ")
-        if fit is None or fit.status == "converged":
+        if fit is None:
             return name
+        if fit.status == CONVERGED:
+            lacking = undetermined(fit)
+            return f"{name} (undetermined: {', '.join(lacking)})" if lacking else name
         return f"{name} ({fit.status.split(':')[0]})"
 
     def frontier(self, architecture: str, C: np.ndarray) -> pd.DataFrame:
@@ -97,13 +104,14 @@ def collect(
     """Read every record below `root` and fit every law to each architecture's runs that are not held out.
 
     isoflop_width: largest ratio of FLOPs within one IsoFLOP group. Raises ValueError when there is no record,
-    or none that finished.
+    none that finished, or when finished runs do not share one recipe.
     """
     if not Path(root).is_dir():
         raise ValueError(f"runs={root}: no such folder")
     found = list(records(Path(root)))
     if not found:
         raise ValueError(f"runs={root}: no run record below it")
+    check_common(root, (run for _, run in found))
     table = runs.load(root)
     table.attrs["source"] = "the runs"  # how refusals begin: the same wherever the folder lies
     table["role"] = holdout.roles(table, held_out=held_out)
@@ -127,10 +135,23 @@ def collect(
         refused={name: refused for name, (_, refused) in solved.items()},
         costs=costs,
         isoflop={
-            a: approach_two(its, surfaces.get(a), costs[a], width=isoflop_width) for a, its in done.items()
+            a: approach_two(its.loc[its.role == FITTED], surfaces.get(a), costs[a], width=isoflop_width)
+            for a, its in done.items()
         },
         predictions=pd.concat(predicted, ignore_index=True) if predicted else pd.DataFrame(),
+        unrecorded=unrecorded(Path(root)),
     )
+
+
+def unrecorded(root: Path) -> dict[str, str]:
+    """Folders below `root` with a log and no record, as a kill leaves them, and the last words of each."""
+    out = {}
+    for log in sorted(root.rglob(LOG)):
+        if not (log.parent / RECORD).exists():
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "none")
+            out[log.parent.name] = f"no record; last words: {last}"
+    return out
 
 
 def curve(directory: Path) -> pd.DataFrame:

@@ -14,10 +14,15 @@ from study import PLANTED, write_study
 
 from analysis import report, results
 from analysis.chinchilla import Chinchilla
-from analysis.holdout import roles
+from analysis.comparison import caution
+from analysis.fits import undetermined, verdict
+from analysis.holdout import reach, roles
 from analysis.html import Num, prose, sci, sig, table
 from analysis.kaplan import KaplanC, KaplanD, KaplanN
+from analysis.page import definitions
+from analysis.recipe import check_common
 from analysis.study import collect
+from scalelaw.run import Run
 
 LAWS = {"chinchilla": Chinchilla(), "kaplan_N": KaplanN(), "kaplan_D": KaplanD(), "kaplan_C": KaplanC()}
 KNOBS = {"held_out": 1, "bootstrap": 200, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
@@ -168,6 +173,140 @@ def test_an_architecture_with_one_size_is_refused_by_name_and_the_others_are_rep
     assert list(study.fits["chinchilla"]) == ["causal_decoder"]
     page = report.page(study, title="uneven")
     assert page.count("not fitted: all its finished sizes are held out") == len(LAWS)
+
+
+def rewrite(folder, k, **changes):
+    """Change fields of the k-th record of a study."""
+    path = sorted(folder.rglob("run.json"))[k]
+    dataclasses.replace(Run.load(path.parent), **changes).save(path.parent)
+
+
+RECIPE = {"optimizer": {"lr": 0.003, "betas": [0.9, 0.95]}, "data": {"tokenizer": "bytes"}, "seed": 0}
+
+
+@pytest.fixture
+def trio(tmp_path):
+    """Three runs of one recipe, which differ in seed, shape, budget, architecture and objective only."""
+    root = write_study(tmp_path / "trio", architectures=("causal_decoder",), depths=(2,))
+    for k in range(3):
+        varied = {name: {"_target_": k} for name in ("architecture", "objective", "shape", "budget")}
+        data = {"train_sha256": "aa", "validation_sha256": "bb", "source": {"version": str(k)}}
+        rewrite(root, k, config=RECIPE | varied | {"seed": k}, provenance={"data": data})
+    return root
+
+
+def agree(root):
+    check_common(root, [Run.load(path.parent) for path in sorted(root.rglob("run.json"))])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"config": RECIPE | {"optimizer": {"lr": 0.004, "betas": [0.9, 0.95]}}},
+            r"optimizer.lr (0.003, 0.004)",
+        ),
+        ({"config": RECIPE | {"data": {"tokenizer": "bpe"}}}, "data.tokenizer (bytes, bpe)"),
+        ({"config": RECIPE | {"clip": 1.0}}, "clip (absent, 1.0)"),
+        (
+            {"provenance": {"data": {"train_sha256": "aa", "validation_sha256": "cc"}}},
+            "data.validation_sha256 (bb, cc)",
+        ),
+    ],
+)
+def test_runs_of_different_recipes_are_refused_in_one_line(trio, changes, told):
+    agree(trio)
+    rewrite(trio, 2, **changes)
+    with pytest.raises(ValueError) as refusal:
+        collect(trio, laws=LAWS, **KNOBS)
+    assert str(refusal.value) == (
+        f"runs under {trio} differ in {told}: a law needs one recipe; give the others a folder of their own"
+    )
+    rewrite(trio, 2, status="failed", reason="killed")
+    agree(trio)  # what is in no law need not share its recipe
+    rewrite(trio, 2, status="finished", config={}, provenance={})
+    agree(trio)
+
+
+def test_an_interval_over_decades_is_no_green_verdict(study):
+    surfaces = study.fits["chinchilla"]
+    sure = {name: (0.9 * v, 1.1 * v) for name, v in surfaces["causal_decoder"].params.items()}
+    a = surfaces["causal_decoder"].params["A"]
+
+    def seen(**intervals):
+        return dataclasses.replace(surfaces["causal_decoder"], interval95=sure | intervals)
+
+    assert undetermined(seen()) == []
+    assert verdict(seen()) == "converged"
+    assert undetermined(seen(A=(a, 99 * a), alpha=(0.2, 0.99))) == []
+    assert undetermined(seen(A=(a, 101 * a), alpha=(0.2, 1.01), beta=(0.0, 0.4))) == ["A", "alpha", "beta"]
+    assert undetermined(seen(alpha=(-0.1, 0.4), B=(1.0, np.inf))) == ["B", "alpha"]
+    wide = seen(A=(1e-6, 5e20), alpha=(0.0, 5.0))
+    doubted = {**study.fits, "chinchilla": {**surfaces, "causal_decoder": wide}}
+    doubt = dataclasses.replace(study, fits=doubted)
+    told = "optimum found; not determined by these runs: A, alpha"
+    assert f'<span class="warn">{told}</span>' in report.page(doubt, title="doubt")
+    assert doubt.label("causal_decoder") == "causal decoder (undetermined: A, alpha)"
+    assert ("chinchilla", "causal_decoder", told) in [(r[0], r[1], r[-1]) for r in results.fit_rows(doubt)]
+    laws = results.fits_json(doubt)["laws"]
+    assert laws["chinchilla"]["causal_decoder"]["undetermined"] == ["A", "alpha"]
+    assert verdict(dataclasses.replace(wide, status="converged at a bound: E")) == "converged at a bound: E"
+
+
+def test_the_glossary_says_how_the_intervals_were_drawn(page):
+    assert "residuals of the fit are resampled and added back" in page
+    assert "resampled with replacement" not in page  # 15 runs a law: no pairs
+    assert "resampled with replacement" in definitions({"pairs"})
+    assert "No intervals were drawn." in definitions({None})
+
+
+def test_the_page_says_that_an_architecture_comes_with_its_objective(study, page):
+    told = caution(study)
+    assert (
+        "causal decoder with causal_lm, encoder decoder with prefix_lm, prefix decoder with prefix_lm" in told
+    )
+    assert "1.00 (causal decoder), 0.50 (encoder decoder), 0.50 (prefix decoder)" in told
+    assert "skip one rectangle" not in told  # the planted architectures cost the same
+    assert page.count("fewer labels") == 2  # intro and caption
+    cheaper = study.runs.assign(
+        C=study.runs.C.where(study.runs.architecture != "prefix_decoder", study.runs.C * 0.9)
+    )
+    told = caution(dataclasses.replace(study, runs=cheaper))
+    assert "(by 10%, median over common sizes), as its two attention parts skip one rectangle" in told
+
+
+def test_the_kaplan_caption_claims_no_converged_runs(page):
+    assert "holds back" not in page
+    assert "not Kaplan&#x27;s converged L(N)" in page
+
+
+def test_the_test_says_how_far_it_extrapolates(study, page):
+    its = study.of("causal_decoder")
+    C = its.C.max() / its.C[its.role == "fitted"].max()
+    assert f"Causal decoder: N up to 1.59 times the largest fitted, C up to {C:.3g} times" in page
+    assert C > 2
+    # 80 tokens a parameter at the largest size: more than any fitted run read.
+    assert "D outside the fitted range in 1 of 3 runs" in page
+    small = its.assign(D=its.D.clip(upper=its.D[its.role == "fitted"].max()))
+    assert reach(small[small.role == "fitted"], small[small.role == "held out"]).endswith(
+        "D within the fitted range"
+    )
+
+
+def test_a_run_killed_without_a_record_is_listed_with_its_last_words(tmp_path):
+    root = write_study(tmp_path, architectures=("causal_decoder",))
+    (root / "runs" / "gone").mkdir()
+    (root / "runs" / "gone" / "log.txt").write_text("step 1\nKilled: <memory>\n\n")
+    (sorted(root.rglob("run.json"))[0].parent / "log.txt").write_text("well\n")  # has a record
+    study = collect(root, laws=LAWS, **{**KNOBS, "bootstrap": 0})
+    why = "no record; last words: Killed: <memory>"
+    assert results.left_out_rows(study) == [("gone", "unknown", why)]
+    assert results.fits_json(study)["left_out"] == {"gone": {"status": "unknown", "reason": why}}
+    page = report.page(study, title="killed")
+    assert "Runs that did not finish" in page
+    assert escaping.escape(why) in page
+    assert "18 of 19" in page
+    assert "1 of 19 runs; none" in page
 
 
 def test_an_empty_or_missing_folder_is_one_clear_line(tmp_path):

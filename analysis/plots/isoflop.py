@@ -10,6 +10,7 @@ from analysis.frontier import surface
 from analysis.holdout import FITTED
 from analysis.plots import frontier_line
 from analysis.plots.style import FAINT, INK, canvas, counts, flops, losses, power, said, titles
+from analysis.runs import SLACK
 from analysis.study import Study, span
 
 TITLE = "IsoFLOP curves"
@@ -74,11 +75,13 @@ def _profiles(axis: Axes, study: Study, name: str) -> None:
         line = surface(N, C, cost)
         line["loss"] = fit.predict(line)
         axis.plot(line.N, line.loss, color=tint, linewidth=1.1)
-        group = its[(its.C / C).between(1 / profile["spread"] * 0.999, profile["spread"] * 1.001)]
+        # Fitted runs of the group; held-out ones that cost the same, to compare with its parabola.
+        near = np.where(its.role == FITTED, profile["spread"] * 1.001, max(profile["spread"], SLACK))
+        group = its[np.abs(np.log(its.C / C)) < np.log(near)]
         face = [tint if role == FITTED else "white" for role in group.role]
         axis.scatter(group.N, group.loss, s=17, facecolor=face, edgecolor=[tint], linewidth=0.8, zorder=3)
         if profile["parabola"] is not None:
-            x = np.log(span(group.N, 60))
+            x = np.log(span(group.N[group.role == FITTED], 60))
             axis.plot(
                 np.exp(x),
                 np.polynomial.polynomial.polyval(x, profile["parabola"]),
@@ -139,8 +142,8 @@ def slope(study: Study, name: str) -> float:
 def _caption(study: Study, names: list[str]) -> str:
     text = (
         "Above: final losses of runs of about equal compute against their size, the fitted surface at "
-        "the same budgets (labelled in FLOPs), and its minimum. Below: the compute-optimal size; "
-        "grey, the sizes fitted."
+        "the same budgets (labelled in FLOPs), and its minimum. Held-out runs (open) "
+        "are in no parabola. Below: the compute-optimal size; grey, the sizes fitted."
     )
     for name in names:
         every = study.isoflop[name]["profiles"]

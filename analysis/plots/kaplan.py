@@ -73,8 +73,9 @@ def _caption(study: Study, laws: dict[str, dict[str, Fit]]) -> str:
         for name in study.architectures
     ]
     return (
-        "L(x) = (x_c / x)^a is a straight line here. It is fitted to the runs that nothing but x "
-        "holds back, those no other run beats with at most as much x (solid points). Faint: the other "
+        "L(x) = (x_c / x)^a is a straight line here. It is fitted to the best runs at each x "
+        "within this study's budgets, those no other run beats with at most as much x (solid points), so "
+        "that L(N) here is at limited D, not Kaplan's converged L(N). Faint: the other "
         "runs; open: the held-out rungs; dashes: extrapolation. Without a floor E such a line falls "
         "for ever, and the points bend away from it. "
         "Exponents: " + "; ".join(told) + "."

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
+from analysis.comparison import caution
 from analysis.law import Fit
 from analysis.plots import frontier_line
 from analysis.plots.style import MARKERS, PALETTE, canvas, counts, flops, losses, said, titles
@@ -15,6 +16,7 @@ from analysis.study import SURFACE, Study, span
 TITLE = "Architectures side by side"
 SYMBOLS = {"alpha": "α", "beta": "β"}
 WIDE = 4  # a log axis over less than this has no room for its labels
+FAR = 1e3  # from here on, labels as counts (1, 10, 100) would touch
 SCALED = ("A", "B")  # prefactors, known only to a factor: their axis is logarithmic
 
 
@@ -48,7 +50,7 @@ def draw(study: Study) -> tuple[Figure, str] | None:
     pair[1].set_ylabel(r"$N_{opt}$, parameters")
     titles(pair, ["frontier loss", "compute-optimal size"])
     pair[0].legend(loc="upper right")
-    return figure, _caption(fits, names)
+    return figure, f"{_caption(fits, names)} {caution(study)}".strip()
 
 
 def constants(fit: Fit) -> dict[str, tuple[float, tuple[float, float] | None]]:
@@ -77,7 +79,11 @@ def _forest(axis: Axes, rows: list, symbol: str) -> None:
     every = [v for value, bounds in rows for v in (value, *(bounds or ()))]
     if symbol in SCALED and max(every) > WIDE * min(every) > 0:
         counts(axis, "x", every)
-        axis.xaxis.set_major_locator(LogLocator(numticks=4))  # a badly known prefactor spans many decades
+        if max(every) > FAR * min(every):  # a badly known prefactor: three powers of ten have room
+            axis.xaxis.set_major_locator(LogLocator(numticks=3))
+            axis.xaxis.set_major_formatter(LogFormatterMathtext())
+        else:
+            axis.xaxis.set_major_locator(LogLocator(numticks=4))
         axis.xaxis.set_minor_locator(NullLocator())
     else:
         axis.margins(x=0.12)
