@@ -38,7 +38,7 @@ lint: $(VENV)/.installed-test ## style, types, import rules
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
-bench: setup ## measurements that are too long for tests; results in bench/results
+bench: $(VENV)/.installed-test ## training speed beside a peer, fitting speed; about two minutes, into bench/results
 	$(RUN) -m bench
 
 clean: ## remove the virtual environment; outputs/ stays
