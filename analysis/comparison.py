@@ -10,8 +10,8 @@ def caution(study: Study) -> str:
     runs = study.finished
     if len(study.architectures) < 2:
         return ""
-    pairs = runs[["architecture", "objective"]].drop_duplicates().sort_values(["architecture", "objective"])
-    told = [f"{a.replace('_', ' ')} with {objective}" for a, objective in pairs.itertuples(index=False)]
+    pairs = sorted(set(zip(runs.architecture, runs.objective, strict=True)))
+    told = [f"{a.replace('_', ' ')} with {objective}" for a, objective in pairs]
     text = (
         f"An architecture comes with its objective here: {', '.join(told)}. A difference is that of the pair."
     )

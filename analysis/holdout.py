@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.law import Fit
+from analysis.runs import SLACK
 
 FITTED, HELD_OUT, LEFT_OUT = "fitted", "held out", "left out"
 
@@ -31,10 +32,16 @@ def roles(runs: pd.DataFrame, *, held_out: int) -> pd.Series:
 
 def reach(fitted: pd.DataFrame, held: pd.DataFrame) -> str:
     """How far beyond the fitted runs the held-out ones lie, as words; N, D and C of both."""
-    N, C = (f"{x} up to {held[x].max() / fitted[x].max():.3g} times the largest fitted" for x in ("N", "C"))
+    N, C = (_beyond(x, float(np.max(held[x]) / np.max(fitted[x]))) for x in ("N", "C"))
     outside = int((~held.D.between(fitted.D.min(), fitted.D.max())).sum())
     D = f"outside the fitted range in {outside} of {len(held)} runs" if outside else "within the fitted range"
     return f"{N}, {C}, D {D}"
+
+
+def _beyond(x: str, factor: float) -> str:
+    if factor <= SLACK:  # budgets are met in whole steps
+        return f"{x} not beyond the fitted range"
+    return f"{x} up to {factor:.3g} times the largest fitted"
 
 
 def predict(runs: pd.DataFrame, fit: Fit) -> pd.DataFrame:

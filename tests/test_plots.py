@@ -12,7 +12,7 @@ from analysis.chinchilla import Chinchilla
 from analysis.kaplan import KaplanC, KaplanN
 from analysis.plots import plates
 from analysis.plots.side_by_side import _forest
-from analysis.plots.style import counts, flops, look, losses, power, short, sizes, svg
+from analysis.plots.style import counts, flops, look, losses, power, short, sizes, svg, titles
 from analysis.study import collect
 
 KNOBS = {"held_out": 1, "bootstrap": 0, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
@@ -80,6 +80,15 @@ def test_equal_budgets_make_parabolas_and_captions_say_what_they_found(study):
     bracketed = sum(p["N_opt"] is not None for p in found)
     assert bracketed >= 2
     assert f"by {bracketed} parabolas" in caption
+
+
+def test_a_doubt_in_a_title_has_its_own_line():
+    axes = Figure().subplots()
+    titles([axes], ["causal decoder (undetermined: A)"])
+    assert [line.strip() for line in axes.get_title().split("\n")] == [
+        "a   causal decoder",
+        "(undetermined: A)",
+    ]
 
 
 def test_a_prefactor_over_decades_has_few_tick_labels():

@@ -287,6 +287,10 @@ def test_the_test_says_how_far_it_extrapolates(study, page):
     assert C > 2
     # 80 tokens a parameter at the largest size: more than any fitted run read.
     assert "D outside the fitted range in 1 of 3 runs" in page
+    level = its.assign(C=1e11)
+    assert "C not beyond the fitted range" in reach(
+        level[level.role == "fitted"], level[level.role == "held out"]
+    )
     small = its.assign(D=its.D.clip(upper=its.D[its.role == "fitted"].max()))
     assert reach(small[small.role == "fitted"], small[small.role == "held out"]).endswith(
         "D within the fitted range"

@@ -195,4 +195,5 @@ def outer_labels(axes: np.ndarray, x: str, y: str) -> None:
 def titles(axes: Iterable[Axes], names: Iterable[str]) -> None:
     """Letter the panels a, b, c, as captions refer to them."""
     for letter, axis, name in zip("abcdefghijkl", axes, names, strict=False):
-        axis.set_title(f"{letter}   {name}")
+        # A doubt about the fit has a line of its own: beside the name it would reach into the next panel.
+        axis.set_title(f"{letter}   {name}".replace(" (", "\n      ("))
