@@ -1,5 +1,6 @@
 """What README tells people to type works as it stands there."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -62,3 +63,29 @@ def test_the_command_runs(words, elsewhere, monkeypatch, capsys):
         text = [] if "data=text" in arguments else ["data=text", "data.path=book.txt"]
         arguments += [*text, *TINY]
     assert call(command, monkeypatch, *arguments) == 0, capsys.readouterr().err
+
+
+def test_every_file_it_shows_is_there():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert len(links) >= 4
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_figures_it_quotes_are_those_of_the_committed_results():
+    fits = json.loads((ROOT / "docs/results/demo/fits.json").read_text())
+    held = {run for extent in fits["held_out"].values() for run in extent["runs"]}
+    predicted = [row for row in fits["predictions"] if row["run"] in held]
+    errors = [abs(row["relative_error"]) for row in predicted]
+    assert (
+        f"absolute error of {100 * sum(errors) / len(errors):.1f} % (at most {100 * max(errors):.1f} %)"
+        in README
+    )
+    assert len(predicted) == 9
+    assert all(row["inside"] for row in predicted)
+    for row in predicted:
+        if row["C"] > 9e11:
+            figures = [row[key] for key in ("loss", "predicted", "lo95", "hi95")]
+            assert "{:.3f} | {:.3f} | {:.3f} to {:.3f}".format(*figures) in README, figures
+    optimum = fits["frontier"]["causal_decoder"]["closed_form_6ND"]
+    a, (low, high) = optimum["a"], optimum["interval95"]["a"]
+    assert f"{a:.2f} [{low:.2f}, {high:.2f}]" in README

@@ -32,7 +32,8 @@ def draw(study: Study) -> tuple[Figure, str] | None:
         axis.set_xlabel(AXES.get(x, x))
     axes[0, 0].set_ylabel("Final loss, nats per token")
     titles(axes[0], [f"L({x})" for x in laws])
-    axes[0, -1].legend(loc="upper right")
+    handles, names = axes[0, -1].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper right", ncols=len(names))
     return figure, _caption(study, laws)
 
 
