@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             try:
                 return main(cfg)
             except Exception as error:
+                with suppress(
+                    OSError
+                ):  # the folder Hydra made for a run that never began; others are not empty
+                    Path(HydraConfig.get().runtime.output_dir).rmdir()
                 # A sweep collects its jobs' errors itself; a single run speaks here, before Hydra adds to it.
                 if FULL_ERROR:
                     raise

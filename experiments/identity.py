@@ -16,7 +16,9 @@ EXECUTION = ("hydra", "output", "study", "tracker", "checkpoints", "threads", "d
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without its execution keys: what the record carries and the id is made of."""
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
-    kept = {"recipe": RECIPE} | {key: value for key, value in plain.items() if key not in EXECUTION}
+    kept: dict[str, Any] = {"recipe": RECIPE} | {
+        key: value for key, value in plain.items() if key not in EXECUTION
+    }
     kept["data"].pop("cache", None)
     resolved: Any = OmegaConf.to_container(OmegaConf.create(kept), resolve=True, throw_on_missing=True)
     if path := resolved["data"].get("path"):

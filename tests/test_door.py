@@ -43,7 +43,7 @@ def test_a_mistake_is_one_line(tmp_path, capsys, monkeypatch, book, arguments, s
     given = {argument.split(".")[0].split("=")[0] for argument in arguments}
     tiny = [argument for argument in TINY if argument.split(".")[0].split("=")[0] not in given]
     assert said in told(capsys, monkeypatch, f"output={tmp_path / 'out'}", *defaults, *tiny, *arguments)
-    assert not list(tmp_path.rglob("run.json"))
+    assert not (tmp_path / "out" / "single").exists() or not list((tmp_path / "out" / "single").iterdir())
 
 
 @pytest.mark.parametrize("content", ["", "   \n\n  "])
