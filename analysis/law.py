@@ -336,5 +336,8 @@ class Fit:
 
 
 def _ends(draws: np.ndarray, tail: float) -> np.ndarray:
-    """(2, ...) quantiles of (R, ...) draws. One of the draws, not between two: some may be infinite."""
-    return np.quantile(draws, [tail, 1 - tail], axis=0, method="inverted_cdf")
+    """(2, ...) quantiles of (R, ...) draws, some of which may be infinite: no mean of two of those is."""
+    quantiles = [tail, 1 - tail]
+    with np.errstate(invalid="ignore"):
+        between = np.quantile(draws, quantiles, axis=0)
+    return np.where(np.isnan(between), np.quantile(draws, quantiles, axis=0, method="inverted_cdf"), between)

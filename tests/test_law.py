@@ -8,7 +8,7 @@ import pytest
 
 from analysis.chinchilla import Chinchilla, SaturatingC
 from analysis.kaplan import Kaplan, KaplanAdditive, KaplanC, KaplanD, KaplanN
-from analysis.law import Fit, jacobian, plain
+from analysis.law import Fit, _ends, jacobian, plain
 from analysis.solve import solve
 
 # Published values: Hoffmann et al. 2022, table A3; Kaplan et al. 2020, section 1.2.
@@ -147,6 +147,12 @@ def test_the_optimum_is_where_a_search_finds_it(law, fit):
     slope = np.log(pair["N_opt"][1] / pair["N_opt"][0]) / np.log(100)
     assert slope == pytest.approx(pair["a"], rel=1e-9)
     assert pair["a"] + pair["b"] == pytest.approx(1)
+
+
+def test_quantiles_of_draws_that_reach_infinity_are_draws():
+    draws = np.array([1.0, 2.0, 3.0, np.inf, np.inf])
+    assert _ends(draws, 0.25).tolist() == [2.0, np.inf]
+    assert _ends(np.arange(5.0), 0.1).tolist() == pytest.approx([0.4, 3.6])  # between two finite ones: a mean
 
 
 def test_the_optimum_has_intervals_around_it(fit):
