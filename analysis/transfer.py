@@ -66,7 +66,10 @@ def by_rung(runs: Iterable[Run]) -> dict[str, dict[str, dict[int, Optimum]]]:
     return found
 
 
-def spread(rungs: dict[int, Optimum]) -> float:
-    """The largest optimal rate over the smallest: 1 where a rate tuned on one rung is best on all."""
+def spread(rungs: dict[int, Optimum]) -> tuple[float, bool]:
+    """The largest optimal rate over the smallest: 1 where a rate tuned on one rung is best on all.
+
+    And whether every optimum is bracketed; where one is not, the true factor is not known.
+    """
     rates = [rung.rate for rung in rungs.values()]
-    return max(rates) / min(rates)
+    return max(rates) / min(rates), all(rung.status == "bracketed" for rung in rungs.values())

@@ -3,19 +3,21 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from analysis.transfer import by_rung, spread
 from experiments.door import door
-from scalelaw.run import records, write_atomically
+from scalelaw.run import Run, records, write_atomically
 
 
 @door("transfer")
 def main(cfg: DictConfig) -> None:
     folder = Path(cfg.runs)
-    found = by_rung(run for _, run in records(folder))
-    summary = {}
+    runs = [run for _, run in records(folder)]
+    found = by_rung(runs)
+    summary: dict[str, Any] = {"provenance": _provenance(runs)}
     for architecture, rules in found.items():
         for rule, rungs in rules.items():
             for width, best in rungs.items():
@@ -23,10 +25,26 @@ def main(cfg: DictConfig) -> None:
                     f"{architecture}, transfer={rule}, width {width}: "
                     f"best lr {best.rate:.4g} ({best.status}), loss {best.loss:.4f}"
                 )
-            print(f"{architecture}, transfer={rule}: optima within a factor of {spread(rungs):.2f}")
+            factor, bracketed = spread(rungs)
+            doubt = "" if bracketed else ", but not every optimum lies inside the rates tried"
+            print(f"{architecture}, transfer={rule}: optima within a factor of {factor:.2f}{doubt}")
             optima = {str(width): asdict(best) for width, best in rungs.items()}
-            summary.setdefault(architecture, {})[rule] = {"spread": spread(rungs), "optima": optima}
+            entry = {"spread": factor, "bracketed": bracketed, "optima": optima}
+            summary.setdefault(architecture, {})[rule] = entry
     write_atomically(folder / "transfer.json", json.dumps(summary, indent=1) + "\n")
+
+
+def _provenance(runs: list[Run]) -> dict[str, Any]:
+    def every(key: str) -> list[Any]:
+        return sorted({str(run.provenance.get(key)) for run in runs})
+
+    tokens = sorted({run.D for run in runs})
+    return {key: every(key) for key in ("commit", "machine", "python")} | {
+        "command": sorted({f"python -m experiments.train -m study={run.study}" for run in runs}),
+        "runs": len(runs),
+        "seed": sorted({run.seed for run in runs}),
+        "D": [tokens[0], tokens[-1]],
+    }
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ def test_rungs_are_told_apart_and_the_spread_is_between_them():
     ]
     runs.append(record("none", 24, 0.5, None))  # diverged: no loss to compare
     found = by_rung(runs)["causal_decoder"]
-    assert spread(found["width"]) == pytest.approx(1.25)
-    assert spread(found["none"]) == pytest.approx(3.0)
+    assert spread(found["width"]) == (pytest.approx(1.25), True)
+    assert spread(found["none"]) == (pytest.approx(3.0), True)
+    assert spread({1: Optimum(0.1, 2.0, "bracketed"), 2: optimum(RATES, bowl(1.0))})[1] is False
     assert isinstance(found["none"][24], Optimum)
     with pytest.raises(ValueError, match="no finished run"):
         by_rung(runs[-1:])
