@@ -79,8 +79,9 @@ def _header(study: Study, title: str) -> Raw:
         ", ".join(f"{k} {v}" for k, v in (r.provenance.get("versions") or {}).items() if v)
         for r in study.origins
     }
-    made = {name.capitalize(): _all(values) for name, values in provenance(study).items()}
-    made["Command"] = _common(provenance(study)["command"])
+    origin = provenance(study.origins)
+    made = {name.capitalize(): _all(values) for name, values in origin.items()}
+    made["Command"] = _common(origin["command"])
     made["Versions"] = _all(versions - {""})
     return tag(
         "header",

@@ -1,5 +1,6 @@
 """What a study leaves for others to read: runs.csv, fits.json, and the rows a terminal shows."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from analysis.fits import undetermined, verdict
 from analysis.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.law import plain
 from analysis.study import SURFACE, Study, each
+from scalelaw.run import Run
 
 
 def runs_csv(study: Study) -> str:
@@ -51,7 +53,7 @@ def fits_json(study: Study) -> dict[str, Any]:
             "predictions": study.predictions.to_dict("records"),
             "frontier": frontiers,
             "isoflop": study.isoflop,
-            "provenance": provenance(study),
+            "provenance": provenance(study.origins),
         }
     )
 
@@ -62,13 +64,13 @@ def _extent(its: pd.DataFrame) -> dict[str, Any]:
     return {"runs": its.run.tolist()} | {x: its[x].agg(["min", "max"]).tolist() for x in ("N", "D", "C")}
 
 
-def provenance(study: Study) -> dict[str, list]:
+def provenance(runs: Sequence[Run]) -> dict[str, list]:
     """The different values that the runs' records hold of each thing that a repetition needs."""
     out: dict[str, list] = {
-        name: sorted(study.runs[name].unique().tolist()) for name in ("study", "data", "seed")
+        name: sorted({getattr(run, name) for run in runs}) for name in ("study", "data", "seed")
     }
     for name in ("command", "commit", "machine", "python"):
-        out[name] = sorted({str(r.provenance[name]) for r in study.origins if r.provenance.get(name)})
+        out[name] = sorted({str(run.provenance[name]) for run in runs if run.provenance.get(name)})
     return out
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from analysis.results import provenance
 from analysis.transfer import by_rung, spread
 from experiments.door import door
-from scalelaw.run import Run, records, write_atomically
+from scalelaw.run import records, write_atomically
 
 
 @door("transfer")
@@ -17,7 +18,7 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.runs)
     runs = [run for _, run in records(folder)]
     found = by_rung(runs)
-    summary: dict[str, Any] = {"provenance": _provenance(runs)}
+    summary: dict[str, Any] = {"provenance": provenance(runs)}
     for architecture, rules in found.items():
         for rule, rungs in rules.items():
             for width, best in rungs.items():
@@ -32,19 +33,6 @@ def main(cfg: DictConfig) -> None:
             entry = {"spread": factor, "bracketed": bracketed, "optima": optima}
             summary.setdefault(architecture, {})[rule] = entry
     write_atomically(folder / "transfer.json", json.dumps(summary, indent=1) + "\n")
-
-
-def _provenance(runs: list[Run]) -> dict[str, Any]:
-    def every(key: str) -> list[Any]:
-        return sorted({str(run.provenance.get(key)) for run in runs})
-
-    tokens = sorted({run.D for run in runs})
-    return {key: every(key) for key in ("commit", "machine", "python")} | {
-        "command": sorted({f"python -m experiments.train -m study={run.study}" for run in runs}),
-        "runs": len(runs),
-        "seed": sorted({run.seed for run in runs}),
-        "D": [tokens[0], tokens[-1]],
-    }
 
 
 if __name__ == "__main__":

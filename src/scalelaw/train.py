@@ -143,10 +143,11 @@ def train(
                 with autocast():
                     nll = cross_entropy(model, batch.to(torch.device(device)), "sum")
                 # By the batch's tokens, not its targets, so that every target token weighs the same: a mean
-                # over what a drawn split leaves would give the ends of windows several times their share.
+                # over what a drawn split leaves would give the ends of windows more than their share.
                 (nll / batch_tokens).backward()
                 norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
-                loss = nll.item() / targets
+                total = nll.item()
+                loss = total / targets
                 if not math.isfinite(loss) or not math.isfinite(norm):
                     raise Diverged(f"loss {loss:g}, gradient norm {norm:g} at step {spent.step + 1}")
                 optim.step()
@@ -156,7 +157,7 @@ def train(
                 forward = model.flops(window=window, prefix=batch.longest, start=batch.start)
                 spent.flops += rows * training_flops(forward)
                 spent.targets += targets
-                spent.loss_sum, spent.loss_count = spent.loss_sum + nll.item(), spent.loss_count + targets
+                spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
                 if spent.step in evaluate_after or spent.step % log_every == 0:
                     row = {
                         "step": spent.step,
