@@ -1,31 +1,93 @@
 """A law fitted to a table of runs, to each architecture apart."""
 
 import dataclasses
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis import hygiene
 from analysis.law import Fit, Law
+from analysis.replicates import run_column
 from analysis.runs import best_along, usable
 from analysis.solve import solve
 
 CONVERGED = "converged"
 
 
-def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
-    """Fit one law to all usable rows. knobs: those of `analysis.solve.solve`. Raises ValueError."""
-    rows, dropped = usable(table, law)
+def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs: Any) -> Fit:
+    """Fit one law to all usable rows; what is left out, and what is doubtful of the rest, is in the Fit.
+
+    cluster: the column that tells which rows belong to one run; "auto" takes the run's own column where runs
+    have several rows; None takes every row for independent. knobs: those of `analysis.solve.solve`.
+    Raises ValueError naming the source, and row and column where there is one.
+    """
+    source = table.attrs.get("source", "table")
+    flags = hygiene.inspect(table)
+    rows, dropped = hygiene.clean(table, flags)
+    rows, more = usable(rows, law)
+    dropped += more
     used = best_along(rows, law.along) if law.along else rows
     if law.along and len(used) < len(rows):
         why = f"another run does as well with no more {law.along}"
         beaten = sorted(set(rows.index) - set(used.index))
         dropped.append({"why": why, "count": len(beaten), "rows": beaten})
+    cluster = _run_of_rows(used) if cluster == "auto" else cluster
     try:
-        found = solve(law, used, **knobs)
+        found = solve(law, used, cluster=cluster, **knobs)
     except ValueError as error:
-        raise ValueError(f"{table.attrs.get('source', 'table')}: {error}") from error
-    return dataclasses.replace(found, rows=used.index.tolist() if law.along else None, dropped=dropped)
+        raise ValueError(f"{source}: {error}") from error
+    if below := _below_floor(found, used):
+        raise ValueError(f"{source}, {below}")
+    warnings = [asdict(flag) for flag in flags if flag.severity != hygiene.DROP]
+    return dataclasses.replace(found, used=used.index.tolist(), dropped=dropped, flags=warnings)
+
+
+def _run_of_rows(table: pd.DataFrame) -> str | None:
+    """The column of runs, where at least one of them has several rows."""
+    name = run_column(table)
+    return name if name is not None and table[name].duplicated().any() else None
+
+
+# A loss that many standard deviations under the floor is no scatter: it is of another data set, unit or metric.
+FAR = 6.0
+
+
+def _below_floor(found: Fit, table: pd.DataFrame) -> str | None:
+    """The row that lies so far below the fitted irreducible loss that no law of this form can mean it."""
+    floor = getattr(found.law, "floor", None)
+    if floor is None or not found.params[floor] > 0:
+        return None
+    typical = float(np.median(np.abs(found.residuals))) / 0.6745  # of normal scatter, the standard deviation
+    depth = np.log(found.params[floor]) - np.log(table["loss"].to_numpy(float))
+    if not (depth > max(FAR * typical, FAINTEST)).any():
+        return None
+    row = table.index[int(depth.argmax())]
+    return (
+        f"row {row}, column loss: is {table['loss'].iloc[int(depth.argmax())]:g}, far below the irreducible "
+        f"loss {floor} = {found.params[floor]:.4g} that the other rows have: it cannot be of the same law"
+    )
+
+
+# Rows of an exact law are below its floor by rounding alone.
+FAINTEST = 1e-6
+
+
+def aicc(fit: Fit) -> float:
+    """Akaike's criterion, corrected for small samples (Hurvich & Tsai 1989), on log losses.
+
+    The robust criterion is read as a density exp(-rho / s) with its scale s free: for Huber's loss near least
+    absolute deviations that is Laplace's, -2 log likelihood = 2 n log s; for least squares the normal's.
+    Infinite where n leaves nothing to correct with.
+    """
+    r = np.abs(fit.residuals)
+    n, k = fit.n, len(fit.law.names) - len(fit.fixed) + 1  # and the scale
+    squares = fit.criterion in ("mse", "mse_raw")
+    scale = (r**2).mean() if squares else r.mean() ** 2
+    if n - k - 1 <= 0:
+        return float("inf")
+    return float(n * np.log(max(scale, 1e-300)) + 2 * k + 2 * k * (k + 1) / (n - k - 1))
 
 
 # Wider than this, an interval says little more than the sign: two decades of a factor, as a factor is found

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.scatter import Scatter
+
 Table = Mapping[str, Any] | pd.DataFrame
 """Columns of equal length n by name; in a mapping or a DataFrame."""
 
@@ -205,22 +207,37 @@ class Fit:
     """`converged`, or a sentence that says why not."""
     certificate: dict[str, Any]
     delta: float
-    scale: float
-    """Standard deviation of log L around the law, degrees of freedom taken off."""
+    scatter: Scatter
+    """Standard deviations of log L around the law, for the loss of a new run."""
     residuals: np.ndarray = field(repr=False)
     """(n,) log L - log L_hat, in the order of the table."""
     samples: np.ndarray | None = field(default=None, repr=False)
     """(R, P) published parameters of the resamples."""
     resampling: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
-    rows: list[int] | None = None
-    """Rows of the table that the law was fitted to, where it holds for the best runs only."""
+    criterion: str = "huber_log"
+    fixed: dict[str, float] = field(default_factory=dict)
+    """Published parameters that were given, not fitted."""
+    used: list[int] = field(default_factory=list, repr=False)
+    """Rows of the table that the law was fitted to."""
     dropped: list[dict[str, Any]] = field(default_factory=list)
-    """What was left out before fitting: {why, count}."""
+    """What was left out before fitting: {why, count, rows}."""
+    flags: list[dict[str, Any]] = field(default_factory=list)
+    """What is doubtful of the rows that were fitted: {kind, rows, why, severity}."""
 
     @property
     def vector(self) -> np.ndarray:
         return self.law.vector(self.params)
+
+    @property
+    def rows(self) -> list[int] | None:
+        """The rows fitted, for a law that holds for the best runs only; None: all that could be used."""
+        return self.used if self.law.along else None
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of log L around the law, degrees of freedom taken off."""
+        return self.scatter.pooled
 
     def predict(self, table: Table) -> np.ndarray:
         """Loss (n,) in nats per token at the table's rows."""
@@ -229,7 +246,8 @@ class Fit:
     def predict_interval(self, table: Table, kind: str = "mean", level: float = 0.95) -> np.ndarray:
         """Interval (n, 2) for the law's mean loss, or for the loss of a new run (kind="run").
 
-        A new run adds the scatter around the law, at a scale as unsure as n - P degrees of freedom leave it.
+        A new run adds the scatter around the law: that of its part of the table, and outside the table that
+        of the noisiest part (`analysis.scatter`), at a scale as unsure as the degrees of freedom leave it.
         Raises ValueError when the fit has no resamples.
         """
         if kind not in ("mean", "run"):
@@ -239,9 +257,9 @@ class Fit:
         draws = np.log(self.law.predict(self.samples, table))
         if kind == "run":
             rng = np.random.default_rng(self.seed)
-            freedom = max(self.n - len(self.law.names), 1)
+            spread = self.scatter.at(self.law.logs(table)[:, : len(self.law.inputs)])
             # Antithetic pairs: the draws are symmetric around the mean, whatever the seed.
-            z = rng.standard_t(freedom, size=draws.shape) * self.scale
+            z = rng.standard_t(self.scatter.freedom, size=draws.shape) * spread
             draws = np.concatenate([draws + z, draws - z])
         tail = (1 - level) / 2
         return np.exp(np.quantile(draws, [tail, 1 - tail], axis=0)).T
@@ -300,10 +318,14 @@ class Fit:
             "certificate": self.certificate,
             "delta": self.delta,
             "scale": self.scale,
+            "scatter": self.scatter.to_json(),
+            "criterion": self.criterion,
+            "fixed": self.fixed,
             "resampling": self.resampling,
             "seed": self.seed,
             "rows": self.rows,
             "dropped": self.dropped,
+            "flags": self.flags,
         }
         if samples:
             out["residuals"] = self.residuals.tolist()
@@ -320,6 +342,7 @@ class Fit:
             law = getattr(importlib.import_module(module), formula)()
         assert law is not None
         known = {k: v for k, v in data.items() if k in cls.__dataclass_fields__}
+        known["used"] = data.get("rows") or []
         return cls(
             **known
             | {
@@ -329,6 +352,7 @@ class Fit:
                 "interval95": {
                     name: (number(lo), number(hi)) for name, (lo, hi) in data["interval95"].items()
                 },
+                "scatter": Scatter(**data["scatter"]),
                 "residuals": np.array(data.get("residuals", []), dtype=float),
                 "samples": None if data.get("samples") is None else np.array(data["samples"], dtype=float),
             }

@@ -1,4 +1,4 @@
-"""Damped Newton for many starts or resamples at once: a robust loss of log residuals within bounds.
+"""Damped Newton for many starts or resamples at once: a robust criterion of residuals within bounds.
 
 Shapes: S problems side by side, n rows, P parameters.
 """
@@ -9,30 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.criteria import Criterion, Huber
 from analysis.law import Law
-
-
-@dataclass(frozen=True)
-class Huber:
-    """Huber's loss (1964): r^2 / 2 up to `delta`, then linear. At delta below the noise it is close to least
-    absolute deviations, which is what Hoffmann et al. 2022 use (delta = 1e-3 on log residuals)."""
-
-    delta: float
-
-    def value(self, r: np.ndarray) -> np.ndarray:
-        c = np.clip(r, -self.delta, self.delta)
-        return c * (r - 0.5 * c)
-
-    def slope(self, r: np.ndarray) -> np.ndarray:
-        return np.clip(r, -self.delta, self.delta)
-
-    def stiffness(self, r: np.ndarray) -> np.ndarray:
-        """Second derivative: 1 inside, 0 outside."""
-        return (np.abs(r) <= self.delta).astype(float)
-
-    def weight(self, r: np.ndarray) -> np.ndarray:
-        """slope / r, the weight of iterated least squares."""
-        return self.delta / np.maximum(np.abs(r), self.delta)
 
 
 @dataclass(frozen=True)
@@ -57,6 +35,8 @@ class _State:
     theta: np.ndarray
     r: np.ndarray
     J: np.ndarray
+    lever: np.ndarray
+    """(S, n) -dr / d(log L): what a change of log L moves a residual by."""
     objective: np.ndarray
 
 
@@ -64,60 +44,80 @@ class _State:
 CHUNK = 60_000
 
 
-def minimise(
-    law: Law,
-    x: np.ndarray,
-    y: np.ndarray,
-    starts: np.ndarray,
-    *,
-    loss: Huber,
-    weights: np.ndarray,
-    max_steps: int,
-) -> Minimum:
-    """Minimise sum_i weights_i loss(y_i - log_loss_i(theta)) from each start (S, P), within law.bounds.
+@dataclass(frozen=True)
+class Rows:
+    """What is fitted: centred log inputs x (n, I), log losses y and weights, (n,) or (S, n), and by how much
+    each row's residual is divided before the criterion sees it, (n,)."""
 
-    x: centred log inputs (n, I). y, weights: (n,) or (S, n). Newton's matrix is exact, its eigenvalues made
+    x: np.ndarray
+    y: np.ndarray
+    weights: np.ndarray
+    noise: np.ndarray
+    y_unit: float
+    """The log loss that y is counted from: raw residuals are exp(y_unit) (exp(y) - exp(f)) nats."""
+
+    def only(self, part: slice | np.ndarray) -> Rows:
+        """The problems `part` of those that y and weights hold side by side."""
+        return Rows(self.x, self.y[part], self.weights[part], self.noise, self.y_unit)
+
+
+def minimise(
+    law: Law, rows: Rows, starts: np.ndarray, *, bounds: np.ndarray, criterion: Criterion, max_steps: int
+) -> Minimum:
+    """Minimise sum_i weights_i rho(r_i(theta)) from each start (S, P), within bounds (P, 2) or (S, P, 2).
+
+    A coordinate whose two bounds are equal is held there. Newton's matrix is exact, its eigenvalues made
     positive (Dauphin et al. 2014) and damped in the metric of iterated least squares, which bounds the
     robust loss from above: far away the steps are Levenberg's and Marquardt's, near the minimum Newton's.
     """
-    S, n = len(starts), len(x)
-    y, weights = np.broadcast_to(y, (S, n)), np.broadcast_to(weights, (S, n))
-    size = max(1, CHUNK // n)
-    parts = [
-        _together(law, x, y[at : at + size], starts[at : at + size], loss, weights[at : at + size], max_steps)
-        for at in range(0, S, size)
-    ]
-    return Minimum(
-        theta=np.concatenate([part.theta for part in parts]),
-        objective=np.concatenate([part.objective for part in parts]),
-        gradient=np.concatenate([part.gradient for part in parts]),
-        steps=max(part.steps for part in parts),
+    S, n = len(starts), len(rows.x)
+    bounds = np.broadcast_to(bounds, (*starts.shape, 2))
+    side_by_side = Rows(
+        rows.x,
+        np.broadcast_to(rows.y, (S, n)),
+        np.broadcast_to(rows.weights, (S, n)),
+        rows.noise,
+        rows.y_unit,
     )
+    theta = starts
+    for stage in (*criterion.eased(), criterion):
+        parts = [
+            _together(law, side_by_side.only(at), theta[at], bounds[at], stage, max_steps)
+            for at in (slice(k, k + max(1, CHUNK // n)) for k in range(0, S, max(1, CHUNK // n)))
+        ]
+        found = Minimum(
+            theta=np.concatenate([part.theta for part in parts]),
+            objective=np.concatenate([part.objective for part in parts]),
+            gradient=np.concatenate([part.gradient for part in parts]),
+            steps=max(part.steps for part in parts),
+        )
+        theta = found.theta
+    return found
 
 
 def _together(
-    law: Law,
-    x: np.ndarray,
-    y: np.ndarray,
-    starts: np.ndarray,
-    loss: Huber,
-    weights: np.ndarray,
-    max_steps: int,
+    law: Law, rows: Rows, starts: np.ndarray, bounds: np.ndarray, loss: Criterion, max_steps: int
 ) -> Minimum:
-    """`minimise` for problems that fit into the cache side by side: y and weights are (S, n)."""
-    low, high = law.bounds.T
+    """`minimise` for problems that fit into the cache side by side."""
+    low, high = bounds[..., 0], bounds[..., 1]
     S = len(starts)
     theta = np.clip(starts, low, high)
     objective, gradient = np.empty(S), np.zeros_like(theta)
     damping = np.ones(S)
     live = np.arange(S)
+    unit = np.exp(rows.y_unit) / rows.noise if loss.raw else 1 / rows.noise
 
-    def evaluate(theta: np.ndarray, rows: np.ndarray) -> _State:
+    def evaluate(theta: np.ndarray, at: np.ndarray) -> _State:
         with np.errstate(all="ignore"):  # a trial step may leave the range of floats; it is then refused
-            f, J = law.log_loss(theta, x)
-            r = y[rows] - f
-            value = (weights[rows] * loss.value(r)).sum(axis=1)
-        return _State(theta, r, J, np.where(np.isfinite(value), value, np.inf))
+            f, J = law.log_loss(theta, rows.x)
+            if loss.raw:
+                lever = unit * np.exp(f)
+                r = unit * np.exp(rows.y[at]) - lever
+            else:
+                lever = np.broadcast_to(unit, f.shape)
+                r = (rows.y[at] - f) * unit
+            value = (rows.weights[at] * loss.value(r)).sum(axis=1)
+        return _State(theta, r, J, lever, np.where(np.isfinite(value), value, np.inf))
 
     state = evaluate(theta, live)
     usable = np.isfinite(state.objective)
@@ -126,27 +126,30 @@ def _together(
     step_count = 0
     while len(live) and step_count < max_steps:
         step_count += 1
-        w = weights[live]
-        slope = w * loss.slope(state.r)
+        w = rows.weights[live]
+        slope = w * loss.slope(state.r) * state.lever
         grad = -(slope[:, None, :] @ state.J)[:, 0]
-        blocked = ((state.theta <= low) & (grad > 0)) | ((state.theta >= high) & (grad < 0))
+        blocked = _blocked(state.theta, grad, low[live], high[live])
         grad = np.where(blocked, 0.0, grad)
         Jt = np.swapaxes(state.J, 1, 2)
-        metric = np.einsum("snp,sn,snp->sp", state.J, w * loss.weight(state.r), state.J, optimize=False)
-        hessian = (Jt * (w * loss.stiffness(state.r))[:, None]) @ state.J
-        hessian -= law.curvature(state.theta, x, slope)
+        pull = w * loss.weight(state.r) * state.lever**2
+        metric = np.einsum("snp,sn,snp->sp", state.J, pull, state.J, optimize=False)
+        stiff = w * loss.stiffness(state.r) * state.lever**2
+        if loss.raw:  # L itself curves where log L does not
+            stiff = stiff - slope
+        hessian = (Jt * stiff[:, None]) @ state.J - law.curvature(state.theta, rows.x, slope)
         size = np.sqrt(np.maximum(metric, 1e-300))
         scaled = grad / size
-        flat = np.abs(scaled).max(axis=1) <= FLAT * np.sqrt(np.maximum(state.objective, 1e-300))
+        flat = np.abs(scaled).max(axis=1) <= FLAT * np.sqrt(np.maximum(np.abs(state.objective), 1e-300))
         step = _step(hessian, scaled, size, blocked, damping[live])
-        trial = evaluate(np.clip(state.theta + step, low, high), live)
+        trial = evaluate(np.clip(state.theta + step, low[live], high[live]), live)
         gain = state.objective - trial.objective
         slack = ROUNDING * np.abs(state.objective)
         better = gain > 0
         # Within rounding of the minimum the objective is blind: the gradient decides.
         close = ~better & (gain >= -slack)
         if close.any():
-            trial_slope = w * loss.slope(trial.r)
+            trial_slope = w * loss.slope(trial.r) * trial.lever
             trial_grad = np.where(blocked, 0.0, -(trial_slope[:, None, :] @ trial.J)[:, 0])
             better |= close & (np.abs(trial_grad / size).max(axis=1) < 0.5 * np.abs(scaled).max(axis=1))
         # Damp by how much of the promised gain was kept (More 1978).
@@ -162,14 +165,22 @@ def _together(
         state.theta = np.where(better[:, None], trial.theta, state.theta)
         state.r = np.where(better[:, None], trial.r, state.r)
         state.J = np.where(better[:, None, None], trial.J, state.J)
+        state.lever = np.where(better[:, None], trial.lever, state.lever)
         state.objective = np.where(better, trial.objective, state.objective)
         if not go.all():
             live, state = live[go], _take(state, go)
     return Minimum(theta, objective, gradient, step_count)
 
 
+def _blocked(theta: np.ndarray, grad: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Coordinates (S, P) that stand at a bound and are pushed against it, or are held."""
+    return ((theta <= low) & (grad > 0)) | ((theta >= high) & (grad < 0)) | (low >= high)
+
+
 def _take(state: _State, mask: np.ndarray) -> _State:
-    return _State(state.theta[mask], state.r[mask], state.J[mask], state.objective[mask])
+    return _State(
+        state.theta[mask], state.r[mask], state.J[mask], state.lever[mask], state.objective[mask]
+    )
 
 
 def _step(

@@ -1,10 +1,11 @@
-"""Runs as one tidy table, from a file (CSV, JSON lines, Parquet) or a folder of run records.
+"""Runs as one tidy table, from a file, a folder of run records, or W&B.
 
-N parameters, D training tokens, C training FLOPs, loss in nats per token; one row a run.
+N parameters, D training tokens, C training FLOPs, loss in nats per token; one row a run, or one an evaluation
+along the runs.
 """
 
-import csv
-import gzip
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,34 +13,51 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.law import Law, complaint, unusable
-from scalelaw.run import records
+from analysis import files, records, wandb_runs
+from analysis.columns import absent, check_positive, mapped, numbers, one_line
+from analysis.files import BadTable
+from analysis.law import Law
+from scalelaw.run import RECORD
 
 NUMBERS = ("N", "D", "C", "loss")
 ORDER = ("architecture", "N", "D", "C", "loss", "run")
 FINISHED = "finished"
 
 
-def load(path: Path | str, columns: Mapping[str, str] | None = None) -> pd.DataFrame:
+def load(
+    path: Path | str, columns: Mapping[str, str] | None = None, *, history: bool = False
+) -> pd.DataFrame:
     """Read runs, rename, fill in C = 6 N D or D = C / (6 N) where it is missing, and sort.
 
-    columns: name here -> name in the file, for those that differ. The index is the row in the source, from
-    1; `attrs` holds the source and which column was filled in.
-    Raises ValueError in one line naming the file, and row and column where there is one.
+    path: a .csv, .tsv, .json (a list of objects), .jsonl or .parquet file, the text ones perhaps gzipped; a
+    folder of run records; a folder of W&B offline runs; or `wandb://entity/project`.
+    columns: name here -> name in the source, for those that differ; any name may be given, and columns that
+    none is given for come along as they are. W&B's configs and summaries are columns with dots, `model.size`,
+    or in full `config.model.size` and `summary.model.size`.
+    history: one row an evaluation in place of one a run, `run` telling whose; of W&B's history, the rows that
+    carry the loss. For folders and W&B only.
+
+    The index is the row in the source, from 1; `attrs` holds the source, which column was filled in, `rows`,
+    the number of them, and `sha256`: of a file's bytes, and of anything else the sorted rows as JSON, so that
+    the same runs have the same hash wherever they lie.
+    Raises ValueError in one line naming the source, and row and column where there is one.
     """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"{path}: no such file or folder")
-    table = _records(path) if path.is_dir() else _read(path)
+    source, columns = str(path), columns or {}
+    table, sha256 = _source(source, columns, history)
     if table.empty:
-        raise ValueError(f"{path}: no rows")
-    table = _rename(table, columns or {}, path)
+        raise BadTable(f"{source}: no rows")
+    table = mapped(table, columns, source)
+    if history:
+        if "loss" not in table:
+            raise BadTable(f"{source}: {absent(table, 'loss')}")
+        table = table.loc[table["loss"].notna()]
     table.index = pd.RangeIndex(1, len(table) + 1, name="row")
     for name in NUMBERS:
         if name in table:
-            table[name] = _numbers(table, name, path)
-    table.attrs = {"source": str(path), "filled": _fill(table)}
-    return table.sort_values([name for name in ORDER if name in table], kind="stable")
+            table[name] = numbers(table, name, source)
+    filled = _fill(table)
+    table.attrs = {"source": source, "filled": filled, "rows": len(table), "sha256": sha256}
+    return table.sort_values([name for name in ORDER if name in table], kind="stable", key=_sortable)
 
 
 def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
@@ -51,22 +69,19 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
     source = table.attrs.get("source", "table")
     dropped = []
     if "status" in table:
-        status = table["status"].astype(object).where(table["status"].notna(), "missing")
-        for value in sorted(set(status) - {FINISHED}, key=str):
+        status = table["status"].astype(object).where(table["status"].notna(), "missing").map(one_line)
+        for value in sorted(set(status) - {FINISHED}):
             rows = table.index[status == value].tolist()
             dropped.append({"why": f"status {value}", "count": len(rows), "rows": rows})
         table = table.loc[status == FINISHED]
+        if dropped and table.empty:
+            told = ", ".join(f"{item['count']} with {item['why']}" for item in dropped)
+            raise BadTable(f"{source}: no row has the status {FINISHED}: {told}")
     for name in (*law.inputs, "loss"):
-        if name not in table:
-            raise ValueError(f"{source}: no column {name}; it has {', '.join(map(str, table.columns))}")
-        values = table[name].to_numpy(float)
-        if (bad := unusable(values)).any():
-            row, told = table.index[int(bad.argmax())], complaint(values[bad][0])
-            raise ValueError(f"{source}, row {row}, column {name}: {told}")
-    for name in law.inputs:
-        if len(table) > 1 and np.ptp(table[name].to_numpy(float)) == 0:
-            raise ValueError(
-                f"{source}, column {name}: {table[name].iloc[0]:g} in every row, so {law.name} "
+        values = check_positive(table, name)
+        if name in law.inputs and len(table) > 1 and np.ptp(values) == 0:
+            raise BadTable(
+                f"{source}, column {name}: {values[0]:g} in every row, so {law.name} "
                 f"cannot tell how the loss depends on {name}"
             )
     return table, dropped
@@ -98,58 +113,31 @@ def efficient(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _records(folder: Path) -> pd.DataFrame:
-    return pd.DataFrame([run.row() for _, run in records(folder)])
+def _source(source: str, columns: Mapping[str, str], history: bool) -> tuple[pd.DataFrame, str]:
+    """The table as the source has it, and the source's hash."""
+    if wandb_runs.is_project(source):
+        return _hashed(wandb_runs.project(source, wanted=columns.values(), history=history))
+    path = Path(source)
+    if not path.exists():
+        raise BadTable(f"{path}: no such file or folder")
+    if path.is_dir():
+        if next(path.rglob(RECORD), None):
+            return _hashed(pd.DataFrame(records.rows(path, history=history)))
+        return _hashed(wandb_runs.offline(path, wanted=columns.values(), history=history))
+    if history:
+        raise BadTable(f"{path}: history is for folders of runs and W&B, not for a file")
+    with path.open("rb") as file:
+        return files.read(path), hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path) -> pd.DataFrame:
-    kind = next((s for s in reversed(path.suffixes) if s != ".gz"), "")
-    try:
-        if kind == ".csv":
-            _check_header(path)
-            return pd.read_csv(path, skipinitialspace=True)
-        if kind in (".jsonl", ".ndjson"):
-            return pd.read_json(path, lines=True, precise_float=True)
-        if kind in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        if isinstance(error, ValueError) and str(error).startswith(f"{path}:"):
-            raise  # ours
-        why = " ".join(str(error).split())
-        raise ValueError(f"{path}: cannot be read as {kind[1:]} ({why})") from error
-    raise ValueError(f"{path}: a table is .csv, .jsonl or .parquet, or a folder of runs")
+def _hashed(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    rows = sorted(json.dumps(row, sort_keys=True, default=str) for row in table.to_dict("records"))
+    return table, hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
-def _check_header(path: Path) -> None:
-    """A reader would rename the second of two equal columns and go on."""
-    open_text = gzip.open if path.suffix == ".gz" else open
-    with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
-        header = [name.strip() for name in next(csv.reader(file), [])]
-    if not header:
-        raise ValueError(f"{path}: empty")
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise ValueError(f"{path}: column {twice[0]} appears {header.count(twice[0])} times")
-
-
-def _rename(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
-    moved = {theirs: ours for ours, theirs in columns.items() if theirs != ours}
-    for theirs, ours in moved.items():
-        if theirs not in table:
-            has = ", ".join(map(str, table.columns))
-            raise ValueError(f"{path}: no column {theirs} to take as {ours}; it has {has}")
-    # What the user names as N replaces a column that happens to be called N.
-    return table.drop(columns=[ours for ours in moved.values() if ours in table]).rename(columns=moved)
-
-
-def _numbers(table: pd.DataFrame, name: str, path: Path) -> np.ndarray:
-    column = table[name]
-    values = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=float)
-    wrong = np.isnan(values) & np.asarray(column.notna())
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(f"{path}, row {table.index[at]}, column {name}: {column.iloc[at]!r} is not a number")
-    return values
+def _sortable(column: pd.Series) -> pd.Series:
+    """Names may be of any kind, and of several in one column: those are sorted as text."""
+    return column if column.name in NUMBERS else column.map(str)
 
 
 def _fill(table: pd.DataFrame) -> str | None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
+from analysis.certificate import GRADIENT, certify, verdict
+from analysis.criteria import criterion as criterion_named
 from analysis.law import Fit, Law, Table
-from analysis.minimise import Huber, Minimum, minimise
-from analysis.resample import METHODS, Problem, chosen
+from analysis.minimise import Minimum
+from analysis.problem import Problem
+from analysis.profile import profile as profile_of
+from analysis.resample import METHODS, chosen
+from analysis.sandwich import sandwich
+from analysis.scatter import scatter
 
 # 25 starts on 240 rows take about 100 steps, on a dozen rows 300. Tables with N and D in a fixed ratio make a
 # curved valley that takes thousands: only starts within NEAR of the best go on into it.
@@ -14,19 +24,25 @@ MAX_STEPS = 300
 MAX_STEPS_LAST = 5000
 NEAR = 0.1
 
-# Gradient of the summed objective, in centred coordinates. Rounding leaves about 1e-14.
-GRADIENT = 1e-8
+# More rows than these find the same minima from a share of them; all of them then decide.
+ENOUGH = 2000
 
-# Two minima are one when no row's predicted log loss differs by more than this.
-SAME_CURVE = 1e-7
 
-# Columns of the gradient, scaled to unit length: below this singular value a direction of the parameters
-# changes no prediction that double precision can see.
-SINGULAR = 1e-6
-
-# A minimum whose objective is within this share of the best is a rival: half a per cent is what separates
-# the minima that published fits of one table have been found in.
-RIVAL = 5e-3
+def problem(
+    law: Law,
+    table: Table,
+    *,
+    delta: float,
+    criterion: str = "huber_log",
+    weights: str | None = None,
+    noise: str | None = None,
+    cluster: str | None = None,
+    fixed: Mapping[str, float] | None = None,
+    **_: Any,
+) -> Problem:
+    """What `solve` makes small for the same knobs; those that come after the minimum are ignored."""
+    named = criterion_named(criterion, delta)
+    return Problem.of(law, table, named, weights=weights, noise=noise, cluster=cluster, fixed=fixed)
 
 
 def solve(
@@ -37,69 +53,70 @@ def solve(
     bootstrap: int,
     seed: int,
     interval: str = "auto",
+    profile: bool = False,
     starts: np.ndarray | None = None,
+    **knobs: Any,
 ) -> Fit:
-    """Fit `law` to the rows of `table` (its inputs and `loss`) by the sum of Huber(delta) of log residuals.
+    """Fit `law` to the rows of `table` (its inputs and `loss`) by the sum of a robust loss of residuals.
 
-    bootstrap: resamples behind stderr, interval95 and samples; 0 leaves those empty. interval: how they are
-    drawn, auto, pairs or residual: see `analysis.resample`. starts: (S, P) published parameters to start from
-    besides the law's own.
+    delta: where Huber's loss turns linear. bootstrap: resamples behind stderr, interval95 and samples; 0
+    leaves those empty. interval: how they are drawn, see `analysis.resample`. profile: add each parameter's
+    profile to the certificate. starts: (S, P) published parameters to start from besides the law's own.
+    knobs: criterion (see `analysis.criteria`); weights, noise, cluster: names of columns that hold each row's
+    weight in the sum, the standard deviation of its log loss up to a common factor, and the run it belongs
+    to; fixed: published parameters that are not fitted.
     Raises ValueError when the table lacks a column, holds a value that has no logarithm, or has fewer rows
     than the law has parameters, plus one.
     """
-    problem = Problem.of(law, table, Huber(_positive("delta", delta)))
-    method = chosen(interval, len(problem.y))
+    asked = problem(law, table, delta=delta, **knobs)
+    method = chosen(interval, asked)
     if bootstrap < 0:
         raise ValueError(f"bootstrap={bootstrap} is negative")
-    first = law.guess(problem.x, problem.y)
+    first = law.guess(asked.x, asked.y)
     if starts is not None:
-        first = np.concatenate([first, problem.centred(law.vector(starts).reshape(-1, len(law.names)))])
-    found = _settle(problem, first)
+        first = np.concatenate([first, asked.centred(law.vector(starts).reshape(-1, len(law.names)))])
+    asked, found = _settle(asked, first)
     best = int(np.argmin(found.objective))
     theta = found.theta[best]
-    f, J = law.log_loss(theta[None], problem.x)
-    residuals = problem.y - f[0]
-    certificate = {
-        "gradient_norm": float(np.abs(found.gradient[best]).max()),
-        "condition_number": _condition(J[0]),
-        "bounds_hit": _bounds_hit(law, theta),
-        "minima": _minima(law, problem, found.theta, found.objective, found.gradient),
-        "unidentified": _unidentified(law, J[0]),
-        "starts": len(first),
-        "steps": found.steps,
-    }
-    freedom = len(residuals) - len(law.names)
+    residuals = asked.y - law.log_loss(theta[None], asked.x)[0][0]
+    certificate = certify(asked, found, best)
+    if profile and not certificate["unidentified"]:
+        spread = sandwich(asked, theta, residuals)
+        objective = float(found.objective[best])
+        certificate["profile"] = profile_of(asked, theta, objective, spread, level=0.95)
     draws, stderr, interval95 = None, {}, {}
     resampling: dict = {"method": None, "resamples": 0}
     if bootstrap:
-        drawn = METHODS[method](problem, theta, residuals, bootstrap, np.random.default_rng(seed))
-        draws = problem.published(drawn.theta)
+        drawn = METHODS[method](asked, theta, residuals, bootstrap, seed)
+        draws = asked.published(drawn.theta)
         stderr, interval95 = _uncertainty(law, draws, certificate["unidentified"])
         failed = int((np.abs(drawn.gradient).max(axis=1) > GRADIENT).sum())
         resampling = {"method": method, "resamples": bootstrap, "unconverged": failed}
-    params = problem.published(theta)
+        if asked.cluster is not None:
+            resampling["clusters"] = asked.units
     return Fit(
         law=law,
-        params=_named(law, params),
+        params=_named(law, asked.published(theta)),
         stderr=stderr,
         interval95=interval95,
         objective=float(found.objective[best]),
         n=len(residuals),
-        status=_verdict(certificate, problem),
+        status=verdict(certificate, asked),
         certificate=certificate,
         delta=delta,
-        scale=float(np.sqrt((residuals**2).sum() / freedom)),
-        residuals=residuals[np.argsort(problem.order)],
+        scatter=scatter(
+            asked.x[:, : len(law.inputs)] + asked.x_unit[: len(law.inputs)],
+            residuals / asked.rows.noise,
+            len(residuals) - asked.freedom,
+            max(asked.units - int(asked.free.sum()), 1),
+        ),
+        criterion=knobs.get("criterion", "huber_log"),
+        fixed=dict(knobs.get("fixed") or {}),
+        residuals=residuals[np.argsort(asked.order)],
         samples=draws,
         resampling=resampling,
         seed=seed,
     )
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise ValueError(f"{name}={value} is not positive")
-    return float(value)
 
 
 def _named(law: Law, values: np.ndarray) -> dict[str, float]:
@@ -118,15 +135,28 @@ def _uncertainty(
     return _named(law, stderr), pairs
 
 
-def _settle(problem: Problem, first: np.ndarray) -> Minimum:
-    """All starts for a while, then those that may win until they stand still."""
-    common = {"loss": problem.loss, "weights": np.ones(1)}
-    found = minimise(problem.law, problem.x, problem.y, first, max_steps=MAX_STEPS, **common)
+def _settle(asked: Problem, first: np.ndarray) -> tuple[Problem, Minimum]:
+    """All starts for a while, then those that may win until they stand still; at the criterion's own scale."""
+    if len(asked.y) > ENOUGH:
+        first = _from_a_share(asked, first)
+    found = _race(asked, first)
+    for _ in range(50):  # a scale of the criterion's own and the parameters settle each other, halving at least
+        best = found.theta[int(np.argmin(found.objective))]
+        residuals = asked.y - asked.law.log_loss(best[None], asked.x)[0][0]
+        scaled = asked.criterion.scaled_to(residuals / asked.rows.noise)
+        if scaled == asked.criterion:
+            break
+        asked = dataclasses.replace(asked, criterion=scaled)
+        found = _race(asked, found.theta)
+    return asked, found
+
+
+def _race(asked: Problem, first: np.ndarray) -> Minimum:
+    found = asked.solve(first, max_steps=MAX_STEPS)
     restless = np.abs(found.gradient).max(axis=1) > GRADIENT
     restless &= found.objective <= (1 + NEAR) * found.objective.min()
     if restless.any():
-        at = found.theta[restless]
-        more = minimise(problem.law, problem.x, problem.y, at, max_steps=MAX_STEPS_LAST, **common)
+        more = asked.solve(found.theta[restless], max_steps=MAX_STEPS_LAST)
         for whole, part in (
             (found.theta, more.theta),
             (found.objective, more.objective),
@@ -136,76 +166,22 @@ def _settle(problem: Problem, first: np.ndarray) -> Minimum:
     return found
 
 
-def _condition(J: np.ndarray) -> float | None:
-    """Condition number of the gradient's columns at unit length (Belsley 1980); None when one is zero."""
-    values = _singular(J)[0]
-    return float(values[0] / values[-1]) if values[-1] > 0 else None
-
-
-def _singular(J: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    length = np.linalg.norm(J, axis=0)
-    _, values, directions = np.linalg.svd(J / np.where(length > 0, length, 1.0), full_matrices=False)
-    return values, directions
-
-
-def _bounds_hit(law: Law, theta: np.ndarray) -> list[str]:
-    low, high = law.bounds.T
-    return [name for name, hit in zip(law.names, (theta <= low) | (theta >= high), strict=True) if hit]
-
-
-def _unidentified(law: Law, J: np.ndarray) -> list[str]:
-    """Parameters that take part in a direction along which no prediction changes."""
-    # A column of no length, next to what a parameter can do, is a parameter that does nothing.
-    values, directions = _singular(np.where(np.abs(J).max(axis=0) < SINGULAR, 0.0, J))
-    idle = np.abs(directions[values < SINGULAR])
-    return [name for p, name in enumerate(law.names) if (idle[:, p] > 0.05).any()]
-
-
-def _minima(
-    law: Law, problem: Problem, theta: np.ndarray, objective: np.ndarray, gradient: np.ndarray
-) -> list[dict]:
-    """Distinct minima that starts converged to, best first, each with its gap to the best."""
-    settled = np.abs(gradient).max(axis=1) <= GRADIENT
-    best, rounding = objective.min(), len(problem.y) * np.finfo(float).eps ** 2
-    curves, out = [], []
-    for i in np.argsort(objective, kind="stable"):
-        curve = law.log_loss(theta[i : i + 1], problem.x)[0][0]
-        same = [k for k, seen in enumerate(curves) if np.abs(curve - seen).max() < SAME_CURVE]
-        if same:
-            out[same[0]]["starts"] += 1
-        elif settled[i]:
+def _from_a_share(asked: Problem, first: np.ndarray) -> np.ndarray:
+    """The distinct minima of a share of the rows, evenly spread along their order, as starts for all rows."""
+    kept = np.linspace(0, len(asked.y) - 1, ENOUGH).astype(int)
+    rows = dataclasses.replace(
+        asked.rows,
+        x=asked.x[kept],
+        y=asked.y[kept],
+        weights=asked.rows.weights[kept],
+        noise=asked.rows.noise[kept],
+    )
+    found = _race(dataclasses.replace(asked, rows=rows), first)
+    order = np.argsort(found.objective)
+    curves, distinct = [], []
+    for i in order:
+        curve = asked.law.log_loss(found.theta[i : i + 1], rows.x)[0][0]
+        if np.isfinite(curve).all() and all(np.abs(curve - seen).max() > 1e-4 for seen in curves):
             curves.append(curve)
-            out.append(
-                {
-                    "objective": float(objective[i]),
-                    "gap": float((objective[i] - best) / max(best, rounding)),
-                    "starts": 1,
-                    "params": _named(law, problem.published(theta[i])),
-                }
-            )
-    return out
-
-
-def _why(problem: Problem) -> str:
-    """What about the table leaves parameters open, in a few words."""
-    values = {name: len(np.unique(x)) for name, x in zip(problem.law.inputs, problem.x.T, strict=True)}
-    constant = [name for name, count in values.items() if count == 1]
-    if constant:
-        return f"all {' and '.join(constant)} equal"
-    if any(count == 2 for count in values.values()):
-        return f"only two values of {' and '.join(name for name, count in values.items() if count == 2)}"
-    return "the losses do not tell them apart"
-
-
-def _verdict(certificate: dict, problem: Problem) -> str:
-    """The status: `converged`, or a sentence saying why not."""
-    if certificate["unidentified"]:
-        return f"not identified: {', '.join(certificate['unidentified'])} ({_why(problem)})"
-    if certificate["gradient_norm"] > GRADIENT:
-        return f"not converged: gradient {certificate['gradient_norm']:.1e} at the best start"
-    if certificate["bounds_hit"]:
-        return f"converged at a bound: {', '.join(certificate['bounds_hit'])}"
-    rivals = [m for m in certificate["minima"][1:] if m["gap"] < RIVAL]
-    if rivals:
-        return f"local minima suspected: {len(rivals)} other within {RIVAL:.1%} of the objective"
-    return "converged"
+            distinct.append(i)
+    return found.theta[distinct]

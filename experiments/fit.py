@@ -1,81 +1,79 @@
-"""Fit a law to a table of runs: python -m experiments.fit table=runs.csv law=chinchilla hydra.run.dir=OUT"""
+"""Fit a law to a table of runs: python -m experiments.fit table=runs.csv law=chinchilla hydra.run.dir=OUT
+
+conf/fit.yaml says what there is to set. Writes OUT/fit.json, OUT/fit.html and, for forecast=POINTS.csv,
+OUT/forecast.csv.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.table import Table
 
-from analysis import fits, runs
-from analysis.law import Fit, plain
+from analysis import runs, told
+from analysis.account import Account, account
+from analysis.forecasts import forecast
+from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically
 
-BEYOND = (1, 10, 100)  # the budgets to plan for: the largest run's, and two decades more
+KNOBS = ("criterion", "delta", "bootstrap", "interval", "seed", "profile", "weights", "noise", "cluster")
+OPTIMUM = ("method", "flops", "curve", "isoflop_width")
 
 
 @door("fit")
 def main(cfg: DictConfig) -> None:
     law = instantiate(cfg.law)
-    knobs = {name: cfg[name] for name in ("delta", "bootstrap", "interval", "seed")}
-    table = runs.load(cfg.table, _columns(cfg))
-    out = Path(HydraConfig.get().runtime.output_dir) / "fit.json"
-    if "architecture" in table:
-        found, refused = fits.fit_each(table, law, **knobs)
-        if not found:
-            raise ValueError("; ".join(f"{name}: {why}" for name, why in refused.items()))
-        result: dict[str, Any] = {name: _result(fit, table, cfg) for name, fit in found.items()}
-        result |= {name: {"law": law.name, "status": f"not fitted: {why}"} for name, why in refused.items()}
-        _tell(found, refused)
-    else:
-        fit = fits.fit(table, law, **knobs)
-        result = _result(fit, table, cfg)
-        _tell({law.name: fit}, {})
-    write_atomically(out, json.dumps(result, indent=1, allow_nan=False) + "\n")
-    Console().print(f"written to {out}", soft_wrap=True)
-
-
-def _columns(cfg: DictConfig) -> dict[str, str]:
-    """The column map, less the entries that map a name to itself: those may be missing."""
-    chosen = OmegaConf.to_container(cfg.columns)
-    assert isinstance(chosen, dict)
-    return {str(ours): str(theirs) for ours, theirs in chosen.items() if ours != theirs}
-
-
-def _result(fit: Fit, table, cfg: DictConfig) -> dict[str, Any]:
-    out = fit.to_json()
-    if {"N", "D"} <= set(fit.law.inputs):
-        largest = float(table["C"].max())
-        budgets = [float(C) for C in cfg.budgets] if cfg.budgets else [k * largest for k in BEYOND]
-        out["optimum"] = plain(fit.optimum(budgets, flops=cfg.flops) | {"C": budgets, "flops": cfg.flops})
-    return out | {"source": table.attrs["source"], "filled": table.attrs["filled"]}
-
-
-def _tell(found: dict[str, Fit], refused: dict[str, str]) -> None:
+    table = tables.read(cfg)
+    knobs = {name: cfg[name] for name in (*KNOBS, *OPTIMUM)} | {"fixed": OmegaConf.to_container(cfg.fixed)}
+    knobs |= {"audited": cfg.audit, "budgets": None if cfg.budgets is None else list(cfg.budgets)}
+    # Points that cannot be used are told before minutes go into a fit.
+    points = None if cfg.forecast is None else runs.load(cfg.forecast)
+    found: dict[str | None, Account] = {}
+    refused: dict[str, str] = {}
+    for name, rows in tables.parts(table).items():
+        try:
+            found[name] = account(rows, law, **knobs)
+        except ValueError as error:
+            if name is None:
+                raise
+            refused[name] = str(error)
+    if not found:
+        raise ValueError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    out = Path(HydraConfig.get().runtime.output_dir)
+    write_atomically(out / "fit.json", _json(found, refused, cfg))
     console = Console()
-    for name, fit in found.items():
-        grid = Table("parameter", "value", "stderr", "95 % interval", title=f"{name}: {fit.status}")
-        for key, value in fit.params.items():
-            interval = fit.interval95.get(key)
-            sigma = f"{fit.stderr[key]:.3g}" if fit.stderr else "-"
-            grid.add_row(
-                key, f"{value:.5g}", sigma, f"{interval[0]:.5g} .. {interval[1]:.5g}" if interval else "-"
-            )
-        console.print(grid)
-        console.print(
-            f"objective {fit.objective:.10g} over {fit.n} rows, "
-            f"gradient {fit.certificate['gradient_norm']:.1e}, "
-            f"minima {len(fit.certificate['minima'])}, scatter {fit.scale:.2%}",
-            soft_wrap=True,
-        )
-        for item in fit.dropped:
-            console.print(f"left out {item['count']}: {item['why']}", soft_wrap=True)
+    for name, one in found.items():
+        told.tell(console, one, name)
     for name, why in refused.items():
         console.print(f"{name}: not fitted: {why}", soft_wrap=True)
+    if points is not None:
+        write_atomically(out / "forecast.csv", _forecasts(found, points).to_csv(index=False, lineterminator="\n"))
+        console.print(f"written to {out / 'forecast.csv'}", soft_wrap=True)
+    console.print(f"written to {out / 'fit.json'}", soft_wrap=True)
+
+
+def _json(found: dict[str | None, Account], refused: dict[str, str], cfg: DictConfig) -> str:
+    origin = {"provenance": tables.origin(cfg)}
+    whole: dict[str, Any] = {str(name): one.to_json() | origin for name, one in found.items()}
+    if None in found:
+        whole = found[None].to_json() | origin
+    whole |= {name: {"status": f"not fitted: {why}"} for name, why in refused.items()}
+    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def _forecasts(found: dict[str | None, Account], points: pd.DataFrame) -> pd.DataFrame:
+    """One table of forecasts, with a column `architecture` where the fits are apart by it."""
+    parts = []
+    for name, one in found.items():
+        if one.fit is not None:
+            part = forecast(one.fit, points.sort_index())
+            parts.append(part if name is None else part.assign(**{tables.BY: name}))
+    return pd.concat(parts, ignore_index=True)
 
 
 if __name__ == "__main__":

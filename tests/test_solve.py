@@ -8,8 +8,10 @@ from planted import TRUE, grid
 
 from analysis.chinchilla import Chinchilla
 from analysis.kaplan import KaplanAdditive, KaplanN
-from analysis.minimise import Huber, minimise
-from analysis.resample import Problem, chosen
+from analysis.criteria import Huber
+from analysis.minimise import Rows, minimise
+from analysis.problem import Problem
+from analysis.resample import chosen
 from analysis.solve import solve
 
 LAW = Chinchilla()
@@ -91,7 +93,7 @@ def test_a_dozen_runs_are_enough_for_a_verdict(seed):
     fit = solve(LAW, grid(4, 3, noise=0.005, seed=seed), delta=1e-3, bootstrap=100, seed=0)
     assert fit.status == "converged" or fit.status.startswith("converged at a bound")
     assert fit.certificate["gradient_norm"] < 1e-8
-    assert fit.resampling["method"] == "residual"
+    assert fit.resampling["method"] == "bayesian"
     assert fit.resampling["unconverged"] <= 2
     assert all(np.isfinite(v) for v in fit.stderr.values())
 
@@ -135,12 +137,13 @@ def test_distinct_minima_are_listed_with_their_gaps():
 def test_resamples_side_by_side_equal_fits_one_by_one():
     problem = Problem.of(LAW, grid(6, 5, noise=0.01), Huber(1e-3))
     weights = np.random.default_rng(0).multinomial(30, np.full(30, 1 / 30), size=8).astype(float)
-    start = problem.centred(TRUE)[None]
-    common = {"loss": problem.loss, "max_steps": 500}
-    together = minimise(LAW, problem.x, problem.y, start.repeat(8, 0), weights=weights, **common)
+    start = problem.centred(TRUE)
+    together = problem.refit(start, weights=weights)
     for r, w in enumerate(weights):
-        rows = np.repeat(np.arange(30), w.astype(int))  # the resample written out, row by row
-        one = minimise(LAW, problem.x[rows], problem.y[rows], start, weights=np.ones(1), **common)
+        at = np.repeat(np.arange(30), w.astype(int))  # the resample written out, row by row
+        rows = Rows(problem.x[at], problem.y[at], np.ones(30), np.ones(30), problem.rows.y_unit)
+        common = {"bounds": LAW.bounds, "criterion": Huber(1e-3), "max_steps": 500}
+        one = minimise(LAW, rows, start[None], **common)
         assert one.objective[0] == pytest.approx(together.objective[r], rel=1e-9)
 
 
@@ -160,8 +163,15 @@ def test_residual_intervals_hold_the_truth_as_often_as_they_say():
 
 
 def test_intervals_are_drawn_by_table_size():
-    assert (chosen("auto", 59), chosen("auto", 60), chosen("pairs", 9)) == ("residual", "pairs", "pairs")
-    with pytest.raises(ValueError, match="interval='magic' is none of auto, pairs, residual"):
+    def problem(rows: int, cluster: bool = False) -> Problem:
+        table = {"N": np.geomspace(1e5, 1e9, rows), "D": np.ones(rows), "loss": np.full(rows, 2.0)}
+        return Problem.of(KaplanN(), table | {"run": np.arange(rows) // 4}, Huber(1e-3), cluster="run" if cluster else None)
+
+    sizes = (119, 120, 5000)
+    assert [chosen("auto", problem(n)) for n in sizes] == ["bayesian", "pairs", "asymptotic"]
+    assert [chosen("auto", problem(n, True)) for n in (120, 480)] == ["bayesian", "pairs"]
+    assert chosen("wild", problem(9)) == "wild"
+    with pytest.raises(ValueError, match="interval='magic' is none of auto, asymptotic, bayesian"):
         solve(LAW, grid(5, 3), interval="magic", **QUICK)
 
 

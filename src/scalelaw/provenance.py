@@ -1,14 +1,14 @@
 """Where a result comes from: machine, versions, commit."""
 
+import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
-PACKAGES = ("torch", "numpy", "wandb", "safetensors", "tokenizers", "scalelaw")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "wandb", "safetensors", "tokenizers", "scalelaw")
 
 
 def provenance(command: str) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def provenance(command: str) -> dict[str, Any]:
         "command": command,
         "commit": commit(),
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}",
-        "threads": torch.get_num_threads(),
+        "threads": _threads(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
@@ -49,6 +49,11 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown processor"
+
+
+def _threads() -> int | None:
+    """Those of torch where a run uses it; a fit does not, and loading it would take longer than the fit."""
+    return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else os.cpu_count()
 
 
 def _version(name: str) -> str | None:

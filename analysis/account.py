@@ -1,0 +1,146 @@
+"""Everything a fit has to say for itself: verdict, optimum, its record as a forecaster, doubts, origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from analysis import fits
+from analysis.approaches import approach, complete
+from analysis.forecasts import Audit, audit, choose
+from analysis.law import Fit, Law, plain
+from analysis.optima import Optimum
+from analysis.replicates import SeedNoise, seed_noise
+
+AXES = ("C", "N", "D")
+BEYOND = (1, 10, 100)  # the budgets to plan for: the largest run's, and two decades more
+PARAMETRIC = "approach3"
+
+
+@dataclass(frozen=True)
+class Auto:
+    """A choice of laws in place of one: the best forecaster of the table's own larger runs is taken."""
+
+    candidates: Mapping[str, Law]
+
+
+@dataclass(frozen=True)
+class Account:
+    """One table, one law."""
+
+    table: pd.DataFrame
+    law: Law
+    fit: Fit | None
+    """None where the table cannot carry the law, though it can another approach: `refused` says why."""
+    refused: str | None
+    audit: Audit | None
+    """None when it was not asked for."""
+    losers: dict[str, Any]
+    """Of laws to choose from, those not taken, with their audit or why they could not take part."""
+    optimum: dict[str, Any] | Optimum | None
+    """None for a law that is not one of N and D."""
+    noise: SeedNoise | None
+    """From repeated seeds, where the table has them."""
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        if self.fit is None:
+            out: dict[str, Any] = {"law": self.law.name, "status": f"not fitted: {self.refused}"}
+        else:
+            out = self.fit.to_json() | {"aicc": plain(fits.aicc(self.fit))}
+        if self.audit is not None:
+            out["audit"] = self.audit.to_json()
+        if self.losers:
+            out["losers"] = self.losers
+        if self.optimum is not None:
+            out["optimum"] = plain(
+                self.optimum.to_json() if isinstance(self.optimum, Optimum) else self.optimum
+            )
+        out["seed_noise"] = None if self.noise is None else self.noise.to_json()
+        return out | plain(self.origin)
+
+
+def account(
+    table: pd.DataFrame,
+    law: Law | Auto,
+    *,
+    method: str | None,
+    budgets: Sequence[float] | None,
+    flops: float,
+    curve: str,
+    isoflop_width: float,
+    audited: bool,
+    **knobs: Any,
+) -> Account:
+    """Fit a law to the table, or the best of several, and ask it everything.
+
+    method: approach1, approach2 or approach3, by which the compute optimum is read; None: approach 3, where
+    the law is one of N and D. budgets: FLOPs to give the optimum at; None: the table's largest C, and 10 and
+    100 times that. flops: C = flops N D. curve, isoflop_width: of approach 2. audited: hold out and forecast
+    the table's larger rows. knobs: those of `analysis.fits.fit`.
+    Raises ValueError in one line.
+    """
+    other = method not in (None, PARAMETRIC)
+    losers: dict[str, Any] = {}
+    found, fit, refused = None, None, None
+    try:
+        if isinstance(law, Auto):
+            law, found, losers = _chosen(table, law, knobs)
+        elif audited:
+            found = audit(table, law, axes=AXES, **knobs)
+        fit = fits.fit(table, law, **knobs)
+    except ValueError as error:
+        if not other or isinstance(law, Auto):
+            raise
+        refused = str(error)
+    origin = {key: table.attrs.get(key) for key in ("source", "filled", "sha256")}
+    rows = table if fit is None else table.loc[fit.used]
+    rows.attrs = dict(table.attrs)
+    if other:
+        assert method is not None
+        surface = fit if fit is not None and _of_size_and_data(fit) else None
+        asked = approach(
+            rows,
+            method,
+            fit=surface,
+            budgets=list(budgets) if budgets else _budgets(complete(rows, flops)[0]),
+            flops=flops,
+            curve=curve,
+            width=isoflop_width,
+            bootstrap=knobs["bootstrap"],
+            seed=knobs["seed"],
+        )
+    else:
+        assert fit is not None
+        asked = _closed_form(rows, fit, method, budgets, flops)
+    return Account(table, law, fit, refused, found, losers, asked, seed_noise(rows), origin)
+
+
+def _chosen(table: pd.DataFrame, laws: Auto, knobs: Mapping[str, Any]) -> tuple[Law, Audit, dict[str, Any]]:
+    name, audits, refused = choose(table, laws.candidates, axes=AXES, **knobs)
+    losers = {other: one.to_json() for other, one in audits.items() if other != name}
+    losers |= {other: {"law": other, "status": f"not a candidate: {why}"} for other, why in refused.items()}
+    return laws.candidates[name], audits[name], losers
+
+
+def _of_size_and_data(fit: Fit) -> bool:
+    return fit.law.tradeoff(fit.vector) is not None
+
+
+def _budgets(rows: pd.DataFrame) -> list[float]:
+    return [k * float(rows["C"].max()) for k in BEYOND]
+
+
+def _closed_form(
+    rows: pd.DataFrame, fit: Fit, method: str | None, budgets: Sequence[float] | None, flops: float
+) -> dict[str, Any] | None:
+    """Approach 3: Hoffmann et al. 2022, eq. 4. None for a law that is not one of N and D, unless asked for."""
+    if not _of_size_and_data(fit):
+        if method is None:
+            return None
+        raise ValueError(f"method={method}: the law {fit.law.name} is not one of N and D")
+    at = list(budgets) if budgets else _budgets(rows)
+    return fit.optimum(at, flops=flops) | {"C": at, "flops": flops, "method": PARAMETRIC}
