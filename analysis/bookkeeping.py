@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.columns import one_line
 from analysis.flags import DROP, WARN, Flag, named, optional
-from analysis.replicates import SIZES, run_column, seed_noise
+from analysis.replicates import SIZES, run_column, run_numbers, seed_noise
 
 
 def status(table: pd.DataFrame) -> Iterator[Flag]:
@@ -53,24 +53,25 @@ def schedule(table: pd.DataFrame) -> Iterator[Flag]:
     if "schedule" in table:
         moving = ~np.array(["constant" in str(name).casefold() for name in table["schedule"]])
     if "schedule_tokens" in table:
-        share = optional(table, "D") / optional(table, "schedule_tokens")
+        D, made_for = optional(table, "D"), optional(table, "schedule_tokens")
+        moving &= made_for > 0
         why = "read off before the learning-rate schedule had ended: not what a run of this D reaches"
-        yield Flag("schedule", named(table, moving & (share < STOPPED_EARLY)), why, WARN)
+        yield Flag("schedule", named(table, moving & (D < STOPPED_EARLY * made_for)), why, WARN)
         why = "trained on past the end of the learning-rate schedule"
-        yield Flag("schedule", named(table, moving & (share > WENT_ON)), why, WARN)
+        yield Flag("schedule", named(table, moving & (D > WENT_ON * made_for)), why, WARN)
     else:
-        last = table["D"].groupby(table[run_column(table)]).transform("max")
+        last = table["D"].groupby(run_numbers(table)).transform("max")
         why = "checkpoints before their run's end: unless each was decayed, not what a run of this D reaches"
         yield Flag("schedule", named(table, moving & (table["D"] < last)), why, WARN)
 
 
 def checkpoints(table: pd.DataFrame) -> Iterator[Flag]:
-    name = run_column(table)
-    run = np.array([str(run) for run in table[name]])
-    of, rows = np.unique(run, return_inverse=True, return_counts=True)[1:]
-    shared = (rows > 1)[of] & table[name].notna().to_numpy()
-    runs = len(np.unique(of[shared]))
-    why = f"{shared.sum()} rows are of {runs} runs and not independent: fit with cluster={name}"
+    of, rows = np.unique(run_numbers(table), return_inverse=True, return_counts=True)[1:]
+    shared = (rows > 1)[of]
+    why = (
+        f"{shared.sum()} rows are of {(rows > 1).sum()} runs and not independent: "
+        f"fit with cluster={run_column(table)}"
+    )
     yield Flag("checkpoints", named(table, shared), why, WARN)
 
 

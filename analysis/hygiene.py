@@ -29,7 +29,7 @@ from analysis.files import BadTable
 from analysis.flags import DROP, Flag
 from analysis.law import unusable
 from analysis.replicates import SeedNoise, seed_noise
-from analysis.runs import NUMBERS
+from analysis.runs import NUMBERS, check_left
 from analysis.suspects import above_chance, above_neighbours, dominated, swept
 
 __all__ = ["Flag", "SeedNoise", "clean", "inspect", "seed_noise", "unchecked"]
@@ -110,7 +110,7 @@ def unchecked(table: pd.DataFrame) -> dict[str, str]:
 def clean(table: pd.DataFrame, flags: list[Flag]) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     """The table without the rows that flags want dropped, and what was dropped: [{why, count, rows}].
 
-    A row that several flags name is counted for the first of them.
+    A row that several flags name is counted for the first of them. Raises ValueError when no row is left.
     """
     dropped = []
     for flag in flags:
@@ -118,4 +118,5 @@ def clean(table: pd.DataFrame, flags: list[Flag]) -> tuple[pd.DataFrame, list[di
         if rows:
             dropped.append({"why": flag.why, "count": len(rows), "rows": rows})
             table = table.drop(index=rows)
+    check_left(table, dropped)
     return table, dropped

@@ -66,7 +66,8 @@ def repeats(table: pd.DataFrame) -> pd.Series:
         return none
     table = table.loc[(table["loss"] > 0) & np.isfinite(table["loss"]) & table[told].notna()]
     if run is not None and "D" in table:
-        table = table.sort_values("D", kind="stable").drop_duplicates(run, keep="last").sort_index()
+        order = np.argsort(table["D"].to_numpy(float), kind="stable")[::-1]
+        table = table.iloc[np.sort(order[np.unique(run_numbers(table)[order], return_index=True)[1]])]
     group = configurations(table, (*SIZES, *RECIPE))
     apart = ~pd.DataFrame({"group": group, "told": pd.Series(table[told]).map(str)}).duplicated().to_numpy()
     group = pd.Series(group[apart])
@@ -80,6 +81,13 @@ def configurations(table: pd.DataFrame, names: Sequence[str]) -> pd.Series:
     if not keys:
         return pd.Series(0, index=table.index)
     return pd.DataFrame(keys, index=table.index).groupby(list(keys), sort=True, dropna=False).ngroup()
+
+
+def run_numbers(table: pd.DataFrame) -> np.ndarray:
+    """(n,) integers, the same for the rows of one run; a row whose run is not told has its own."""
+    run = table[run_column(table)]
+    numbers = pd.factorize(np.array([str(name) for name in run], dtype=object))[0]
+    return np.where(run.notna().to_numpy(), numbers, len(table) + np.arange(len(table)))
 
 
 def run_column(table: pd.DataFrame) -> str | None:

@@ -74,9 +74,7 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
             rows = table.index[status == value].tolist()
             dropped.append({"why": f"status {value}", "count": len(rows), "rows": rows})
         table = table.loc[status == FINISHED]
-        if dropped and table.empty:
-            told = ", ".join(f"{item['count']} with {item['why']}" for item in dropped)
-            raise BadTable(f"{source}: no row has the status {FINISHED}: {told}")
+        check_left(table, dropped)
     for name in (*law.inputs, "loss"):
         values = check_positive(table, name)
         if name in law.inputs and len(table) > 1 and np.ptp(values) == 0:
@@ -85,6 +83,13 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
                 f"cannot tell how the loss depends on {name}"
             )
     return table, dropped
+
+
+def check_left(table: pd.DataFrame, dropped: list[dict[str, Any]]) -> None:
+    """Raise ValueError when what was dropped was all there was."""
+    if dropped and table.empty:
+        told = "; ".join(f"{item['count']} dropped ({item['why']})" for item in dropped)
+        raise BadTable(f"{table.attrs.get('source', 'table')}: no row is left: {told}")
 
 
 # Budgets are met in whole steps: runs meant to cost the same differ by a few per cent, and the dearer one's

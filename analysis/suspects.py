@@ -12,7 +12,9 @@ from analysis.replicates import RECIPE, SIZES, configurations
 
 def above_chance(table: pd.DataFrame) -> Iterator[Flag]:
     name = "vocab" if "vocab" in table else "vocab_size"
-    bad = table["loss"].to_numpy(float) > np.log(np.maximum(optional(table, name), 1))
+    vocab = optional(table, name)
+    guess = np.log(np.where(vocab >= 2, vocab, np.nan))
+    bad = table["loss"].to_numpy(float) > guess
     yield Flag("diverged", named(table, bad), "loss above that of a uniform guess over the vocabulary", DROP)
 
 
@@ -29,7 +31,7 @@ def above_neighbours(table: pd.DataFrame) -> Iterator[Flag]:
     over = excess(table, steepest=STEEPEST, witnesses=2)
     if not (over > BROKEN).any():
         return
-    bad = over > max(BROKEN, BROKEN_SIGMAS * (scatter(table) or 0.0))
+    bad = over > max(BROKEN, BROKEN_SIGMAS * (scatter(best_of_sweeps(table)) or 0.0))
     if not bad.any():
         return
     worst = f"by up to {np.expm1(over[bad].max()):.0%}"
@@ -42,13 +44,13 @@ def above_neighbours(table: pd.DataFrame) -> Iterator[Flag]:
 
 
 # Eight standard deviations of noise, as each row is compared with many and its scale is a rough one: on clean
-# tables of normal noise that flags 1 in 1,000. At least 1 %, what seeds alone may do; and 10 % where a table
+# tables of normal noise that flags about 2 in 1,000. At least 1 %, what seeds alone may do; and 10 % where a table
 # is too short to show its noise.
 WORSE_SIGMAS, WORSE, WORSE_UNKNOWN = 8, np.log(1.01), np.log(1.1)
 
 
 def _worse(table: pd.DataFrame) -> float:
-    noise = scatter(table)
+    noise = scatter(best_of_sweeps(table))
     return WORSE_UNKNOWN if noise is None else max(WORSE, WORSE_SIGMAS * noise)
 
 
@@ -65,22 +67,41 @@ def dominated(table: pd.DataFrame) -> Iterator[Flag]:
         yield Flag("undertuned", named(table, bad), why, WARN)
 
 
+RATES = ("peak_learning_rate", "learning_rate")
+
+
 def swept(table: pd.DataFrame) -> Iterator[Flag]:
     """Learning rates tried at one N and D: which rows are not the best, and where the best is at an end."""
-    rates = ("peak_learning_rate", "learning_rate")
-    rate = optional(table, next(name for name in rates if name in table))
+    rate = optional(table, next(name for name in RATES if name in table))
     table, rate = table.loc[~np.isnan(rate)], rate[~np.isnan(rate)]
-    group = configurations(table, [name for name in (*SIZES, *RECIPE) if name not in rates]).to_numpy()
-    y = np.log(table["loss"].to_numpy(float))
-    low, high, best = (np.full(len(table), np.inf) for _ in range(3))
-    for least, values in ((low, rate), (high, -rate), (best, y)):
-        np.minimum.at(least, group, values)
-    several = (low < -high)[group]
-    worse = several & (y > best[group])
+    group, best = _sweeps(table)
+    low, high = (_least(group, values) for values in (rate, -rate))
+    several, y = low < -high, np.log(table["loss"].to_numpy(float))
+    worse = several & (y > best + WORSE)
     if worse.any():
-        worse &= y > best[group] + _worse(table)
+        worse &= y > best + _worse(table)
         why = "more loss than another learning rate gave at the same N and D"
         yield Flag("undertuned", named(table, worse), why, WARN)
-    edge = several & (y == best[group]) & ((rate == low[group]) | (rate == -high[group]))
+    edge = several & (y == best) & ((rate == low) | (rate == -high))
     why = "the best learning rate is the lowest or highest that was tried: a better one may lie beyond"
     yield Flag("undertuned", named(table, edge), why, WARN)
+
+
+def best_of_sweeps(table: pd.DataFrame) -> pd.DataFrame:
+    """Of runs that differ in the learning rate alone, the best: what a bad rate costs is not noise."""
+    if not set(RATES) & set(table):
+        return table
+    return table.loc[np.log(table["loss"].to_numpy(float)) == _sweeps(table)[1]]
+
+
+def _sweeps(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) number of the sweep a row is of, and the log of the best loss in it."""
+    group = configurations(table, [name for name in (*SIZES, *RECIPE) if name not in RATES]).to_numpy()
+    return group, _least(group, np.log(table["loss"].to_numpy(float)))
+
+
+def _least(group: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """(n,) the smallest value in each row's group."""
+    least = np.full(len(values), np.inf)
+    np.minimum.at(least, group, values)
+    return least[group]

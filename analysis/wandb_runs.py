@@ -90,7 +90,7 @@ def offline(folder: Path, *, wanted: Collection[str], history: bool) -> pd.DataF
 def _inspect(path: Path) -> list[dict[str, Any]]:
     """The file's entries, by W&B's own reader."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     try:
         if done.returncode:
             raise ValueError(done.stderr.strip() or f"exit code {done.returncode}")
