@@ -123,7 +123,8 @@ def _chosen(table: pd.DataFrame, laws: Auto, knobs: Mapping[str, Any]) -> tuple[
     name, audits, refused = choose(table, laws.candidates, axes=AXES, **knobs)
     losers = {other: one.to_json() for other, one in audits.items() if other != name}
     losers |= {other: {"law": other, "status": f"not a candidate: {why}"} for other, why in refused.items()}
-    return laws.candidates[name], audits[name], losers
+    law = laws.candidates[name]
+    return law, audit(table, law, axes=AXES, **knobs), losers
 
 
 def _of_size_and_data(fit: Fit) -> bool:

@@ -31,7 +31,7 @@ def certify(problem: Problem, found: Minimum, best: int) -> dict[str, Any]:
     J = problem.law.log_loss(theta[None], problem.x)[1][0][:, problem.free]
     names = [name for name, free in zip(problem.law.names, problem.free, strict=True) if free]
     return {
-        "gradient_norm": float(np.abs(found.gradient[best]).max()),
+        "gradient_norm": float(slope(problem, found)[best]),
         "condition_number": _condition(J),
         "bounds_hit": _bounds_hit(problem, theta),
         "minima": _minima(problem, found),
@@ -39,6 +39,11 @@ def certify(problem: Problem, found: Minimum, best: int) -> dict[str, Any]:
         "starts": len(found.theta),
         "steps": found.steps,
     }
+
+
+def slope(problem: Problem, found: Minimum) -> np.ndarray:
+    """(S,) largest component of each gradient, in the unit of r^2 / 2."""
+    return np.abs(found.gradient).max(axis=1) / problem.criterion.steepness
 
 
 def _condition(J: np.ndarray) -> float | None:
@@ -69,7 +74,7 @@ def _unidentified(names: list[str], J: np.ndarray) -> list[str]:
 
 def _minima(problem: Problem, found: Minimum) -> list[dict[str, Any]]:
     """Distinct minima that starts converged to, best first, each with its gap to the best."""
-    settled = np.abs(found.gradient).max(axis=1) <= GRADIENT
+    settled = slope(problem, found) <= GRADIENT
     best, rounding = found.objective.min(), len(problem.y) * np.finfo(float).eps ** 2
     curves, out = [], []
     for i in np.argsort(found.objective, kind="stable"):

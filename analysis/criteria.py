@@ -35,6 +35,11 @@ class Criterion(ABC):
     def weight(self, r: np.ndarray) -> np.ndarray:
         """rho'(r) / r, the weight of iterated least squares."""
 
+    @property
+    def steepness(self) -> float:
+        """rho''(0): what turns a gradient into that of r^2 / 2, whose size a tolerance can mean."""
+        return float(self.weight(np.zeros(1))[0])
+
     def eased(self) -> tuple[Criterion, ...]:
         """Easier criteria to pass through first, for one whose corners would stop a solver far away."""
         return ()

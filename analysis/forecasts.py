@@ -85,7 +85,9 @@ class Audit:
     def inside(self) -> float:
         """Share of forecasts inside their 95 % interval for a new run."""
         held = np.array([cut.held_out for cut in self.cuts], float)
-        return float(np.average([cut.inside for cut in self.cuts], weights=held)) if len(held) else float("nan")
+        return (
+            float(np.average([cut.inside for cut in self.cuts], weights=held)) if len(held) else float("nan")
+        )
 
     def to_json(self) -> dict[str, Any]:
         return plain(
@@ -102,11 +104,13 @@ class Audit:
         )
 
 
-def audit(table: pd.DataFrame, law: Law, *, axes: Sequence[str], **knobs: Any) -> Audit:
+def audit(
+    table: pd.DataFrame, law: Law, *, axes: Sequence[str], resamples: int = RESAMPLES, **knobs: Any
+) -> Audit:
     """Hold out the largest rows along each axis (columns such as C, N, D), at rolling cuts, and forecast them.
 
-    A cut that leaves too few rows or one size is skipped, and the note says so. knobs: those of
-    `analysis.solve.solve`. Raises ValueError when the table itself cannot be fitted.
+    A cut that leaves too few rows or one size is skipped, and the note says so. resamples: behind each
+    forecast's interval; 0: none, and `inside` is NaN. knobs: those of `analysis.fits.fit`. Raises ValueError when the table itself cannot be fitted.
     """
     whole = fits.fit(table, law, **knobs | {"bootstrap": 0, "profile": False})
     used = table.loc[whole.used]
@@ -122,13 +126,15 @@ def audit(table: pd.DataFrame, law: Law, *, axes: Sequence[str], **knobs: Any) -
             if above.empty:
                 continue
             try:
-                one = fits.fit(below, law, **knobs | {"bootstrap": RESAMPLES, "profile": False})
+                one = fits.fit(below, law, **knobs | {"bootstrap": resamples, "profile": False})
             except ValueError as error:
                 notes.append(f"{axis} up to {cut:.3g} could not be fitted ({error})")
                 continue
             off = np.log(one.predict(above) / above.loss.to_numpy(float))
-            low, high = one.predict_interval(above, kind="run").T
-            inside = (low <= above.loss) & (above.loss <= high)
+            inside = np.nan
+            if resamples:
+                low, high = one.predict_interval(above, kind="run").T
+                inside = float(((low <= above.loss) & (above.loss <= high)).mean())
             cuts.append(
                 HoldOut(
                     axis=axis,
@@ -138,7 +144,7 @@ def audit(table: pd.DataFrame, law: Law, *, axes: Sequence[str], **knobs: Any) -
                     held_out=len(above),
                     error=float(np.abs(np.expm1(off)).mean()),
                     bias=float(np.expm1(off).mean()),
-                    inside=float(inside.mean()),
+                    inside=inside,
                     status=one.status,
                 )
             )
@@ -159,7 +165,7 @@ def choose(
     audits, refused = {}, {}
     for name, law in laws.items():
         try:
-            found = audit(table, law, axes=axes, **knobs)
+            found = audit(table, law, axes=axes, resamples=0, **knobs)
         except ValueError as error:
             refused[name] = str(error)
             continue

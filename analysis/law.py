@@ -121,6 +121,19 @@ class Law(ABC):
     def tradeoff(self, params: np.ndarray) -> Tradeoff | None:
         """For laws over N and D: what has to be balanced at fixed compute, from published (..., P)."""
 
+    def units(self, x: np.ndarray) -> np.ndarray:
+        """What a solver counts log inputs (n, I) from: (I,), their means unless two inputs share a unit."""
+        return x.mean(axis=0)
+
+    def frontier(self, N: Any, D: Any, C: Any) -> dict[str, Any]:
+        """The inputs of compute-optimal runs of N, D and C, for their loss."""
+        return {"N": N, "D": D, "C": C}
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the constructor takes, to make the same law again."""
+        return {}
+
     # The rest follows from the formula.
 
     def logs(self, table: Table) -> np.ndarray:
@@ -291,14 +304,16 @@ class Fit:
             out = {"a": trade.a, "b": trade.b, "G": trade.G}
             if C is not None:
                 N, D = trade.optimum(np.asarray(C, dtype=float) / flops)
-                out |= {"N_opt": N, "D_opt": D, "loss": self._pairwise(params, N, D)}
+                out |= {"N_opt": N, "D_opt": D, "loss": self._pairwise(params, N, D, flops)}
         return {name: np.asarray(value) for name, value in out.items()}
 
-    def _pairwise(self, params: np.ndarray, N: np.ndarray, D: np.ndarray) -> np.ndarray:
+    def _pairwise(self, params: np.ndarray, N: np.ndarray, D: np.ndarray, flops: float) -> np.ndarray:
         """Loss of each parameter vector at its own N and D, in the shape of N."""
         each = np.broadcast_to(params, (*N.shape, params.shape[-1])).reshape(-1, params.shape[-1])
         loss = [
-            np.nan if unusable(np.array([n, d])).any() else float(self.law.predict(p, {"N": n, "D": d})[0])
+            np.nan
+            if unusable(np.array([n, d])).any()
+            else float(self.law.predict(p, self.law.frontier(n, d, flops * n * d))[0])
             for p, n, d in zip(each, N.ravel(), D.ravel(), strict=True)
         ]
         return np.array(loss).reshape(N.shape)
@@ -309,6 +324,7 @@ class Fit:
         out = {
             "law": self.law.name,
             "formula": f"{formula.__module__}.{formula.__qualname__}",
+            "arguments": self.law.arguments,
             "params": self.params,
             "stderr": self.stderr,
             "interval95": {name: list(pair) for name, pair in self.interval95.items()},
@@ -339,7 +355,7 @@ class Fit:
             module, _, formula = data["formula"].rpartition(".")
             if not module.startswith("analysis."):
                 raise ValueError(f"law {data['formula']} is not one of analysis: pass it as `law`")
-            law = getattr(importlib.import_module(module), formula)()
+            law = getattr(importlib.import_module(module), formula)(**data.get("arguments", {}))
         assert law is not None
         known = {k: v for k, v in data.items() if k in cls.__dataclass_fields__}
         known["used"] = data.get("rows") or []

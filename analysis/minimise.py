@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.criteria import Criterion, Huber
+from analysis.criteria import Criterion
 from analysis.law import Law
 
 
@@ -178,9 +178,7 @@ def _blocked(theta: np.ndarray, grad: np.ndarray, low: np.ndarray, high: np.ndar
 
 
 def _take(state: _State, mask: np.ndarray) -> _State:
-    return _State(
-        state.theta[mask], state.r[mask], state.J[mask], state.lever[mask], state.objective[mask]
-    )
+    return _State(state.theta[mask], state.r[mask], state.J[mask], state.lever[mask], state.objective[mask])
 
 
 def _step(

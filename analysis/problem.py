@@ -65,7 +65,7 @@ class Problem:
         order = np.lexsort((y, *x.T))
         source = np.argsort(np.argsort(table.index)) if isinstance(table, pd.DataFrame) else np.arange(len(y))
         x, y, w, u = x[order], y[order], w[order], u[order]
-        x_unit, y_unit = x.mean(axis=0), float(y.mean())
+        x_unit, y_unit = law.units(x), float(y.mean())
         # A column of one value is centred to exactly 0, whatever the mean's last digit.
         x_unit = np.where(np.ptp(x, axis=0) == 0, x[0], x_unit)
         # Weights count against each other only: at a mean of 1 a tolerance on the gradient keeps its meaning.

@@ -117,6 +117,9 @@ def _one(
     at = at[at != u[p]]
     # The others start where a quadratic criterion would put them.
     starts = u + (at - u[p])[:, None] * (bread[:, p] / bread[p, p])
+    out = turned.out_of(starts)[:, p]
+    able = (out >= problem.bounds[p, 0]) & (out <= problem.bounds[p, 1])
+    at, starts = at[able], starts[able]
     bounds = np.repeat(problem.bounds[None], len(at), axis=0)
     bounds[:, p] = at[:, None]
     best = minimise(

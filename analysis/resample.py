@@ -24,7 +24,7 @@ def pairs(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int, se
     """
     k = problem.units
     # The legacy stream is frozen for good, which is what makes a published draw repeatable.
-    random = np.random.RandomState(seed)  # noqa: NPY002
+    random = np.random.RandomState(seed)
     drawn = np.stack([np.bincount(random.choice(k, k), minlength=k) for _ in range(R)]).astype(float)
     weights = drawn[:, problem.source] if problem.cluster is None else problem.each_row(drawn)
     return problem.refit(theta, weights=weights)
@@ -52,12 +52,8 @@ def _widened(problem: Problem, residuals: np.ndarray) -> float:
     """
     k, P = problem.units, int(problem.free.sum())
     normal = stats.norm.ppf(0.975)
-    zero = np.zeros(1)
-    share = float(
-        np.clip(
-            problem.criterion.stiffness(residuals / problem.rows.noise) / problem.criterion.weight(zero), 0, 1
-        ).mean()
-    )
+    stiffness = problem.criterion.stiffness(residuals / problem.rows.noise)
+    share = float(np.clip(stiffness / problem.criterion.steepness, 0, 1).mean())
     left = max(k - P, 2)
     square = float((stats.t.ppf(0.975, left) / normal) ** 2 * k / left)
     corner = 1.0
@@ -175,5 +171,3 @@ def chosen(method: str, problem: Problem) -> str:
     if problem.cluster is not None and method == "residual":
         raise ValueError("interval=residual draws rows one by one: with cluster, take bayesian or parametric")
     return method
-
-__all__ = ['METHODS', 'Problem', 'chosen']

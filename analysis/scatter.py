@@ -91,5 +91,6 @@ def _quarters(at: np.ndarray, residuals: np.ndarray) -> tuple[list[float], list[
     parts = [residuals[place == k] for k in range(PARTS)]
     if min(map(len, parts)) < FEWEST or not residuals.any():
         return None
-    p_value = float(stats.levene(*parts, center="median").pvalue)
+    with np.errstate(invalid="ignore"):  # residuals all of one size have no spread to compare
+        p_value = float(np.nan_to_num(stats.levene(*parts, center="median").pvalue, nan=1.0))
     return edges.tolist(), [float(np.sqrt((part**2).mean())) for part in parts], p_value

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.certificate import GRADIENT, certify, verdict
+from analysis.certificate import GRADIENT, certify, slope, verdict
 from analysis.criteria import criterion as criterion_named
 from analysis.law import Fit, Law, Table
 from analysis.minimise import Minimum
@@ -90,7 +90,7 @@ def solve(
         drawn = METHODS[method](asked, theta, residuals, bootstrap, seed)
         draws = asked.published(drawn.theta)
         stderr, interval95 = _uncertainty(law, draws, certificate["unidentified"])
-        failed = int((np.abs(drawn.gradient).max(axis=1) > GRADIENT).sum())
+        failed = int((slope(asked, drawn) > GRADIENT).sum())
         resampling = {"method": method, "resamples": bootstrap, "unconverged": failed}
         if asked.cluster is not None:
             resampling["clusters"] = asked.units
@@ -140,7 +140,9 @@ def _settle(asked: Problem, first: np.ndarray) -> tuple[Problem, Minimum]:
     if len(asked.y) > ENOUGH:
         first = _from_a_share(asked, first)
     found = _race(asked, first)
-    for _ in range(50):  # a scale of the criterion's own and the parameters settle each other, halving at least
+    for _ in range(
+        50
+    ):  # a scale of the criterion's own and the parameters settle each other, halving at least
         best = found.theta[int(np.argmin(found.objective))]
         residuals = asked.y - asked.law.log_loss(best[None], asked.x)[0][0]
         scaled = asked.criterion.scaled_to(residuals / asked.rows.noise)
@@ -153,7 +155,7 @@ def _settle(asked: Problem, first: np.ndarray) -> tuple[Problem, Minimum]:
 
 def _race(asked: Problem, first: np.ndarray) -> Minimum:
     found = asked.solve(first, max_steps=MAX_STEPS)
-    restless = np.abs(found.gradient).max(axis=1) > GRADIENT
+    restless = slope(asked, found) > GRADIENT
     restless &= found.objective <= (1 + NEAR) * found.objective.min()
     if restless.any():
         more = asked.solve(found.theta[restless], max_steps=MAX_STEPS_LAST)

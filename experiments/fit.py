@@ -52,7 +52,9 @@ def main(cfg: DictConfig) -> None:
     for name, why in refused.items():
         console.print(f"{name}: not fitted: {why}", soft_wrap=True)
     if points is not None:
-        write_atomically(out / "forecast.csv", _forecasts(found, points).to_csv(index=False, lineterminator="\n"))
+        write_atomically(
+            out / "forecast.csv", _forecasts(found, points).to_csv(index=False, lineterminator="\n")
+        )
         console.print(f"written to {out / 'forecast.csv'}", soft_wrap=True)
     console.print(f"written to {out / 'fit.json'}", soft_wrap=True)
 

@@ -35,5 +35,7 @@ def parts(table: pd.DataFrame) -> dict[str | None, pd.DataFrame]:
 
 def origin(cfg: DictConfig) -> dict[str, Any]:
     """What is needed to get the same result again: command, commit, machine, versions, settings."""
-    command = " ".join(["python", "-m", "experiments." + sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py"), *sys.argv[1:]])
+    command = " ".join(
+        ["python", "-m", "experiments." + sys.argv[0].rsplit("/", 1)[-1].removesuffix(".py"), *sys.argv[1:]]
+    )
     return provenance(command) | {"settings": OmegaConf.to_container(cfg, resolve=True)}

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from planted import TRUE, grid
 
 from analysis.chinchilla import Chinchilla
-from analysis.kaplan import KaplanAdditive, KaplanN
 from analysis.criteria import Huber
+from analysis.kaplan import KaplanAdditive, KaplanN
 from analysis.minimise import Rows, minimise
 from analysis.problem import Problem
 from analysis.resample import chosen
@@ -165,7 +165,9 @@ def test_residual_intervals_hold_the_truth_as_often_as_they_say():
 def test_intervals_are_drawn_by_table_size():
     def problem(rows: int, cluster: bool = False) -> Problem:
         table = {"N": np.geomspace(1e5, 1e9, rows), "D": np.ones(rows), "loss": np.full(rows, 2.0)}
-        return Problem.of(KaplanN(), table | {"run": np.arange(rows) // 4}, Huber(1e-3), cluster="run" if cluster else None)
+        return Problem.of(
+            KaplanN(), table | {"run": np.arange(rows) // 4}, Huber(1e-3), cluster="run" if cluster else None
+        )
 
     sizes = (119, 120, 5000)
     assert [chosen("auto", problem(n)) for n in sizes] == ["bayesian", "pairs", "asymptotic"]
