@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-slow lint bench clean
+.PHONY: help setup demo report test test-slow lint bench bench-coverage clean
 
 help: ## what there is to type
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed-test ## style, types, import rules
 
 bench: $(VENV)/.installed-test ## training speed beside a peer, fitting speed; about two minutes, into bench/results
 	$(RUN) -m bench
+
+bench-coverage: $(VENV)/.installed-test ## how often intervals hold the truth; about 20 minutes on two cores
+	$(RUN) -m bench.coverage --tables 1000
 
 clean: ## remove the virtual environment; outputs/ stays
 	rm -rf $(VENV)

@@ -9,7 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis import fits
-from analysis.approaches import approach, complete
+from analysis.approaches import METHODS, approach, complete
+from analysis.conventions import conventions as conventions_of
+from analysis.conventions import said
+from analysis.disagreements import disagreement
 from analysis.forecasts import Audit, audit, choose
 from analysis.law import Fit, Law, plain
 from analysis.optima import Optimum
@@ -45,6 +48,10 @@ class Account:
     noise: SeedNoise | None
     """From repeated seeds, where the table has them."""
     origin: dict[str, Any] = field(default_factory=dict)
+    approaches: dict[str, Any] | None = None
+    """All three readings of the optimum and whether they disagree, where that was asked for."""
+    conventions: dict[str, Any] | None = None
+    """The exponents under every way to count N and C that the table carries, where that was asked for."""
 
     def to_json(self) -> dict[str, Any]:
         if self.fit is None:
@@ -59,6 +66,9 @@ class Account:
             out["optimum"] = plain(
                 self.optimum.to_json() if isinstance(self.optimum, Optimum) else self.optimum
             )
+        for name in ("approaches", "conventions"):
+            if (one := getattr(self, name)) is not None:
+                out[name] = one
         out["seed_noise"] = None if self.noise is None else self.noise.to_json()
         return out | plain(self.origin)
 
@@ -73,6 +83,8 @@ def account(
     curve: str,
     isoflop_width: float,
     audited: bool,
+    approaches: bool,
+    conventions: bool,
     **knobs: Any,
 ) -> Account:
     """Fit a law to the table, or the best of several, and ask it everything.
@@ -80,7 +92,8 @@ def account(
     method: approach1, approach2 or approach3, by which the compute optimum is read; None: approach 3, where
     the law is one of N and D. budgets: FLOPs to give the optimum at; None: the table's largest C, and 10 and
     100 times that. flops: C = flops N D. curve, isoflop_width: of approach 2. audited: hold out and forecast
-    the table's larger rows. knobs: those of `analysis.fits.fit`.
+    the table's larger rows. approaches: read the optimum in all three ways and test whether they disagree.
+    conventions: fit under every N and C that the table carries. knobs: those of `analysis.fits.fit`.
     Raises ValueError in one line.
     """
     other = method not in (None, PARAMETRIC)
@@ -96,27 +109,57 @@ def account(
         if not other or isinstance(law, Auto):
             raise
         refused = str(error)
-    origin = {key: table.attrs.get(key) for key in ("source", "filled", "sha256")}
     rows = table if fit is None else table.loc[fit.used]
     rows.attrs = dict(table.attrs)
+    surface = fit if fit is not None and _of_size_and_data(fit) else None
+    counting = {"flops": flops, "curve": curve, "width": isoflop_width}
+    asked = counting | {"bootstrap": knobs["bootstrap"], "seed": knobs["seed"], "fit": surface}
     if other:
         assert method is not None
-        surface = fit if fit is not None and _of_size_and_data(fit) else None
-        asked = approach(
-            rows,
-            method,
-            fit=surface,
-            budgets=list(budgets) if budgets else _budgets(complete(rows, flops)[0]),
-            flops=flops,
-            curve=curve,
-            width=isoflop_width,
-            bootstrap=knobs["bootstrap"],
-            seed=knobs["seed"],
-        )
+        at = list(budgets) if budgets else _budgets(complete(rows, flops)[0])
+        optimum = approach(rows, method, budgets=at, **asked)
     else:
         assert fit is not None
-        asked = _closed_form(rows, fit, method, budgets, flops)
-    return Account(table, law, fit, refused, found, losers, asked, seed_noise(rows), origin)
+        optimum = _closed_form(rows, fit, method, budgets, flops)
+    return Account(
+        table,
+        law,
+        fit,
+        refused,
+        found,
+        losers,
+        optimum,
+        seed_noise(rows),
+        {key: table.attrs.get(key) for key in ("source", "filled", "sha256")},
+        _all_three(rows, asked) if approaches else None,
+        _counted(rows, law, method or PARAMETRIC, counting, knobs) if conventions else None,
+    )
+
+
+def _all_three(rows: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Approaches 1 to 3 on the same rows, why one could not be had, and the test of their disagreement."""
+    out: dict[str, Any] = {}
+    read = []
+    for method in METHODS:
+        try:
+            one = approach(rows, method, budgets=_budgets(complete(rows, asked["flops"])[0]), **asked)
+        except ValueError as error:
+            out[method] = {"status": f"not read: {error}"}
+            continue
+        out[method] = one.to_json()
+        read.append(one)
+    try:
+        tested = disagreement(read, bootstrap=asked["bootstrap"], seed=asked["seed"])
+    except ValueError as error:
+        tested = {"verdict": f"not tested: {error}"}
+    return out | {"disagreement": tested}
+
+
+def _counted(
+    rows: pd.DataFrame, law: Law, method: str, counting: Mapping[str, Any], knobs: Mapping[str, Any]
+) -> dict[str, Any]:
+    found = conventions_of(rows, law, method=method, **counting, **{**knobs, "profile": False})
+    return {"said": said(found), "each": [one.to_json() for one in found]}
 
 
 def _chosen(table: pd.DataFrame, laws: Auto, knobs: Mapping[str, Any]) -> tuple[Law, Audit, dict[str, Any]]:

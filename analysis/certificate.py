@@ -14,7 +14,7 @@ from analysis.profile import open_ended
 GRADIENT = 1e-8
 
 # Two minima are one when no row's predicted log loss differs by more than this.
-SAME_CURVE = 1e-7
+SAME_CURVE = 1e-5
 
 # Columns of the gradient, scaled to unit length: below this singular value a direction of the parameters
 # changes no prediction that double precision can see.

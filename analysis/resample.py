@@ -41,25 +41,54 @@ def bayesian(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int,
     return problem.refit(theta, weights=problem.each_row(drawn))
 
 
+# Variance of a cluster's weight is 1 + LUMPS / sqrt(clusters): what intervals of 8 to 40 runs, with two to six
+# checkpoints each, turned out to need, at Huber's delta = 1e-3 and half the variance common to a run.
+LUMPS = 1.2
+
+
 def _widened(problem: Problem, residuals: np.ndarray) -> float:
     """Variance of the weights: 1 for many units, more for few.
 
-    Student's t in place of the normal, and the degrees of freedom that the fit took, for the share of rows
-    that the criterion treats as least squares does. A fit near least absolute deviations goes exactly through
-    P rows instead and its resamples jump between such rows, which for single rows as units makes them as wide
-    as they should be without more ado; for clusters t with k - 1 is what is missing. Measured: see
-    `resample.chosen`.
+    For least squares it is what Student's t and the degrees of freedom that the fit took ask for. A fit near
+    least absolute deviations goes exactly through P rows instead, and its resamples jump between such rows:
+    for single rows as units this makes them as wide as they should be without more ado, for clusters not
+    quite. In between, by the share of rows that the criterion treats as least squares does.
     """
     k, P = problem.units, int(problem.free.sum())
-    normal = stats.norm.ppf(0.975)
-    stiffness = problem.criterion.stiffness(residuals / problem.rows.noise)
-    share = float(np.clip(stiffness / problem.criterion.steepness, 0, 1).mean())
     left = max(k - P, 2)
-    square = float((stats.t.ppf(0.975, left) / normal) ** 2 * k / left)
-    corner = 1.0
-    if problem.cluster is not None:
-        corner = float((stats.t.ppf(0.975, max(k - 1, 2)) / normal) ** 2 * k / max(k - 1, 1))
+    square = float((stats.t.ppf(0.975, left) / stats.norm.ppf(0.975)) ** 2 * k / left)
+    corner = 1.0 if problem.cluster is None else 1 + LUMPS / np.sqrt(k)
+    share = square_share(problem, residuals)
     return corner ** (1 - share) * square**share
+
+
+def square_share(problem: Problem, residuals: np.ndarray) -> float:
+    """Share of the rows on which the criterion curves as it does at 0, of those that the fit does not go
+    through: 1 for least squares, near 0 for least absolute deviations."""
+    kept = np.argsort(np.abs(residuals), kind="stable")[int(problem.free.sum()) :]
+    stiffness = problem.criterion.stiffness(residuals[kept] / problem.rows.noise[kept])
+    return float(np.clip(stiffness / problem.criterion.steepness, 0, 1).mean())
+
+
+# How far draws of a criterion with a corner keep from the fit, of where their refit puts them. Resampled
+# medians spread too far at any size met here, as the rows around the corner come in lumps (Hall & Martin 1991
+# for one median). Measured for Huber's loss at delta = 1e-3 and 0.6 % scatter: without it intervals of 60 and
+# 240 rows hold the truth 97 to 98 % of the time, with it 95 to 96 %, and 94 % where the scatter is heavy-tailed
+# or uneven.
+CALM = 0.93
+
+
+def calmed(problem: Problem, theta: np.ndarray, drawn: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+    """Draws (R, P) moved towards the fit `theta` by what a corner of the criterion makes them exceed.
+
+    For rows as units alone: with clusters the rows of a run are lumps in any case. A coordinate that a draw
+    has at its bound stays there.
+    """
+    if problem.cluster is not None:
+        return drawn
+    factor = CALM ** (1 - square_share(problem, residuals))
+    low, high = problem.bounds.T
+    return np.where((drawn <= low) | (drawn >= high), drawn, theta + factor * (drawn - theta))
 
 
 # Silverman's rule of thumb (1986, eq. 3.31) for the width of a kernel over n points.
@@ -142,6 +171,9 @@ def asymptotic(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: in
     low, high = problem.bounds.T
     return Minimum(np.clip(drawn, low, high), np.full(R, np.nan), np.zeros((R, len(theta))), 0)
 
+
+# Those that refit the table's own losses, and meet the corners of a criterion as often as they are drawn.
+CORNERED = ("pairs", "bayesian")
 
 Method = Callable[[Problem, np.ndarray, np.ndarray, int, int], Minimum]
 METHODS: dict[str, Method] = {

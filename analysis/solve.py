@@ -14,7 +14,7 @@ from analysis.law import Fit, Law, Table
 from analysis.minimise import Minimum
 from analysis.problem import Problem
 from analysis.profile import profile as profile_of
-from analysis.resample import METHODS, chosen
+from analysis.resample import ASYMPTOTIC_FROM, CORNERED, METHODS, calmed, chosen
 from analysis.sandwich import sandwich
 from analysis.scatter import scatter
 
@@ -80,7 +80,8 @@ def solve(
     theta = found.theta[best]
     residuals = asked.y - law.log_loss(theta[None], asked.x)[0][0]
     certificate = certify(asked, found, best)
-    if profile and not certificate["unidentified"]:
+    # With thousands of rows a profile is the parabola that the standard error describes.
+    if profile and not certificate["unidentified"] and len(residuals) < ASYMPTOTIC_FROM:
         spread = sandwich(asked, theta, residuals)
         objective = float(found.objective[best])
         certificate["profile"] = profile_of(asked, theta, objective, spread, level=0.95)
@@ -88,8 +89,11 @@ def solve(
     resampling: dict = {"method": None, "resamples": 0}
     if bootstrap:
         drawn = METHODS[method](asked, theta, residuals, bootstrap, seed)
-        draws = asked.published(drawn.theta)
-        stderr, interval95 = _uncertainty(law, draws, certificate["unidentified"])
+        raw, kept = asked.published(drawn.theta), drawn.theta
+        if method in CORNERED:
+            kept = calmed(asked, theta, kept, residuals)
+        draws = asked.published(kept)
+        stderr, interval95 = _uncertainty(law, raw, draws, certificate["unidentified"])
         failed = int((slope(asked, drawn) > GRADIENT).sum())
         resampling = {"method": method, "resamples": bootstrap, "unconverged": failed}
         if asked.cluster is not None:
@@ -124,12 +128,14 @@ def _named(law: Law, values: np.ndarray) -> dict[str, float]:
 
 
 def _uncertainty(
-    law: Law, draws: np.ndarray, unidentified: list[str]
+    law: Law, raw: np.ndarray, draws: np.ndarray, unidentified: list[str]
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """Standard errors and 95 % percentile intervals; NaN for what the table does not determine at all."""
-    draws = np.where([name in unidentified for name in law.names], np.nan, draws)
+    """Standard errors of the resamples as they came, as papers quote them, and 95 % percentile intervals of
+    the draws kept; NaN for what the table does not determine at all."""
+    lost = [name in unidentified for name in law.names]
+    raw, draws = (np.where(lost, np.nan, values) for values in (raw, draws))
     with np.errstate(invalid="ignore"):  # a resample that put a factor at infinity has no finite spread
-        stderr = draws.std(axis=0, ddof=1) if len(draws) > 1 else np.full(len(law.names), np.nan)
+        stderr = raw.std(axis=0, ddof=1) if len(raw) > 1 else np.full(len(law.names), np.nan)
         ends = np.quantile(draws, [0.025, 0.975], axis=0).T
     pairs = {name: (float(lo), float(hi)) for name, (lo, hi) in zip(law.names, ends, strict=True)}
     return _named(law, stderr), pairs

@@ -36,6 +36,10 @@ def sentences(found: Account) -> Iterator[str]:
         yield f"not taken: {name}: {told}"
     if found.optimum is not None:
         yield _optimum(found.optimum)
+    if found.approaches is not None:
+        yield f"approaches 1 to 3: {found.approaches['disagreement']['verdict']}"
+    if found.conventions is not None:
+        yield f"conventions: {found.conventions['said']}"
     if found.noise is not None:
         low, high = found.noise.interval95
         yield f"repeated seeds scatter by {found.noise.sigma:.2%} [{low:.2%}, {high:.2%}]"

@@ -142,6 +142,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--tables", type=int, default=1000, help="of each kind")
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, choices=SIZES)
     parser.add_argument("--scatters", nargs="+", default=SCATTERS[:1], choices=SCATTERS)
+    parser.add_argument("--units", nargs="+", default=["rows", "runs"], choices=["rows", "runs"])
     parser.add_argument("--bootstrap", type=int, default=400, help="resamples behind an interval")
     parser.add_argument("--interval", default=DEFAULTS["interval"], help="how they are drawn")
     parser.add_argument("--criterion", default=DEFAULTS["criterion"])
@@ -152,7 +153,7 @@ def main(arguments: Sequence[str]) -> None:
     start, cells = time.perf_counter(), []
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for kind in asked.scatters:
-            for clustered in (False, True):
+            for clustered in [unit == "runs" for unit in asked.units]:
                 for rows in asked.rows:
                     cells.append(measure(pool, rows, clustered, kind, asked.tables, knobs))
                     show(cells[-1:])

@@ -22,7 +22,7 @@ from experiments.door import door
 from scalelaw.run import write_atomically
 
 KNOBS = ("criterion", "delta", "bootstrap", "interval", "seed", "profile", "weights", "noise", "cluster")
-OPTIMUM = ("method", "flops", "curve", "isoflop_width")
+OPTIMUM = ("method", "flops", "curve", "isoflop_width", "approaches", "conventions")
 
 
 @door("fit")
@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _json(found: dict[str | None, Account], refused: dict[str, str], cfg: DictConfig) -> str:
-    origin = {"provenance": tables.origin(cfg)}
+    origin = {"provenance": tables.origin("experiments.fit", cfg)}
     whole: dict[str, Any] = {str(name): one.to_json() | origin for name, one in found.items()}
     if None in found:
         whole = found[None].to_json() | origin

@@ -5,11 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.interpolate import Akima1DInterpolator
 from study import PLANTED
 
 from analysis.chinchilla import Chinchilla
 from analysis.frontier import Cost, envelope, frontier
-from analysis.isoflop import Profile, approach_two, exponent, groups, profile
+from analysis.isoflop import Price, Profile, approach_two, exponent, groups, minima, profile
 from analysis.runs import efficient
 from analysis.solve import solve
 
@@ -131,6 +132,63 @@ def test_groups_never_span_more_than_their_width():
     assert [g.C.min() for g in found] == sorted(g.C.min() for g in found)
     with pytest.raises(ValueError, match="width above 1"):
         list(groups(table, width=1.0))
+
+
+def test_runs_that_share_a_budget_are_grouped_by_it():
+    """Two budgets nearer than `width` stay apart where each C is met exactly, and meet where it is not."""
+    budgets = np.repeat([1e12, 1.2e12], 3)
+    table = pd.DataFrame({"N": np.tile([1e5, 2e5, 4e5], 2), "D": 1e6, "C": budgets, "loss": 2.0})
+    assert [len(g) for g in groups(table, width=1.3)] == [3, 3]
+    assert [len(g) for g in groups(table.head(5), width=1.3)] == [5]
+    near = table.assign(C=budgets * (1 + 1e-8 * np.arange(6)))  # D rounded to whole tokens
+    assert [len(g) for g in groups(near, width=1.3)] == [3, 3]
+
+
+def test_without_noise_a_cubic_needs_the_centre_and_an_akima_curve_nothing():
+    N, _ = optimum(1e13)
+    centred, aside = (sampled(1e13, c * N * np.geomspace(1 / 8, 8, 15)) for c in (1.0, 3.0))
+    off = {
+        (curve, name): abs(profile(table, curve).N_opt / N - 1)
+        for curve in ("parabola", "cubic", "akima")
+        for name, table in (("centred", centred), ("aside", aside))
+    }
+    assert off["parabola", "centred"] > 0.01
+    assert off["cubic", "centred"] < 1e-3  # the valley's lean is its third order
+    assert min(off["parabola", "aside"], off["cubic", "aside"]) > 0.015
+    assert max(off["akima", "centred"], off["akima", "aside"]) < 1e-3
+    assert profile(aside, "cubic").parabola is None
+    assert profile(aside.head(3), "cubic").status == "3 of the 4 sizes a cubic needs"
+    assert profile(aside.head(4), "akima").status == "4 of the 5 sizes an Akima curve needs"
+    below = sampled(1e13, N * np.geomspace(1.5, 9, 7))
+    assert profile(below, "akima").status == "minimum not bracketed: it lies below the smallest size"
+
+
+def test_minima_are_those_of_a_search_over_the_curve():
+    random = np.random.default_rng(3)
+    x = np.sort(random.uniform(0, 4, 9))
+    y = (x - 2) ** 2 + random.normal(0, 0.2, (50, 9))
+    fine = np.linspace(x[0], x[-1], 100_001)
+    for curve in ("parabola", "cubic", "akima"):
+        found = minima(x, y, curve)
+        for k in range(50):
+            if curve == "akima":
+                values = Akima1DInterpolator(x, y[k])(fine)
+            else:
+                values = np.polynomial.Polynomial.fit(x, y[k], 2 if curve == "parabola" else 3)(fine)
+            assert found.loss[k] <= values.min() + 1e-9
+            assert found.inside[k] == (x[0] < found.x[k] < x[-1])
+            if 0 < values.argmin() < len(fine) - 1:
+                assert found.loss[k] == pytest.approx(values.min(), abs=1e-7)
+                assert found.x[k] == pytest.approx(fine[values.argmin()], abs=1e-4)
+    twice = minima(np.repeat(x, 2), np.repeat(y, 2, axis=1) + np.tile([0.1, -0.1], 9), "akima")
+    assert twice.x == pytest.approx(minima(x, y, "akima").x)  # through the mean of each size
+
+
+def test_a_token_costs_what_the_runs_paid_for_it():
+    N = np.array([1e5, 2e5, 8e5])
+    runs = pd.DataFrame({"N": N, "D": 1e6, "C": 6 * N * 1e6})
+    at = np.log([5e4, 1e5, 3e5, 1e6])
+    assert Price.of(runs).log_per_token(at) == pytest.approx(np.log(6) + at)
 
 
 def test_efficient_points_and_the_envelope_of_curves():
