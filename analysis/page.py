@@ -76,8 +76,8 @@ for (const head of document.querySelectorAll("table.sortable th")) head.onclick 
 
 # By `Fit.resampling["method"]`: how the intervals of a fit were drawn.
 INTERVALS = {
-    "residual": f"Intervals of laws fitted to fewer than {PAIRS_FROM} runs are quantiles over refits in "
-    "which residuals of the fit are resampled and added back to its predictions, at the same N and D.",
+    "bayesian": f"Intervals of laws fitted to fewer than {PAIRS_FROM} runs are quantiles over refits in "
+    "which every run has a weight drawn at random (Rubin 1981).",
     "pairs": f"Intervals of laws fitted to {PAIRS_FROM} runs or more are quantiles over refits to runs "
     "resampled with replacement.",
 }

@@ -43,7 +43,7 @@ def bayesian(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int,
 
 # Variance of a cluster's weight is 1 + LUMPS / sqrt(clusters): what intervals of 8 to 40 runs, with two to six
 # checkpoints each, turned out to need, at Huber's delta = 1e-3 and half the variance common to a run.
-LUMPS = 1.2
+LUMPS = 1.0
 
 
 def _widened(problem: Problem, residuals: np.ndarray) -> float:

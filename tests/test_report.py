@@ -254,7 +254,7 @@ def test_an_interval_over_decades_is_no_green_verdict(study):
 
 
 def test_the_glossary_says_how_the_intervals_were_drawn(page):
-    assert "residuals of the fit are resampled and added back" in page
+    assert "every run has a weight drawn at random" in page
     assert "resampled with replacement" not in page  # 15 runs a law: no pairs
     assert "resampled with replacement" in definitions({"pairs"})
     assert "No intervals were drawn." in definitions({None})
