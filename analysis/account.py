@@ -175,7 +175,7 @@ def _of_size_and_data(fit: Fit) -> bool:
 
 
 def _budgets(rows: pd.DataFrame) -> list[float]:
-    return [k * float(rows["C"].max()) for k in BEYOND]
+    return [k * float(rows["C"].to_numpy().max()) for k in BEYOND]
 
 
 def _closed_form(

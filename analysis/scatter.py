@@ -39,7 +39,8 @@ class Scatter:
         """Mask (n,) of log inputs (n, I) beyond the table's range in some direction: an extrapolation."""
         at = logs @ np.transpose(self.directions)
         slack = 1e-9 * (1 + np.abs(at))
-        return ((at < np.array(self.low) - slack) | (at > np.array(self.high) + slack)).any(axis=1)
+        beyond = (at < np.array(self.low) - slack) | (at > np.array(self.high) + slack)
+        return np.asarray(beyond.any(axis=1))
 
     def at(self, logs: np.ndarray) -> np.ndarray:
         """(n,) scatter of a new run at log inputs (n, I): that of its quarter, and beyond the table, where

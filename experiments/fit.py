@@ -29,8 +29,9 @@ OPTIMUM = ("method", "flops", "curve", "isoflop_width", "approaches", "conventio
 def main(cfg: DictConfig) -> None:
     law = instantiate(cfg.law)
     table = tables.read(cfg)
-    knobs = {name: cfg[name] for name in (*KNOBS, *OPTIMUM)} | {"fixed": OmegaConf.to_container(cfg.fixed)}
-    knobs |= {"audited": cfg.audit, "budgets": None if cfg.budgets is None else list(cfg.budgets)}
+    knobs: dict[str, Any] = {name: cfg[name] for name in (*KNOBS, *OPTIMUM)}
+    knobs |= {"audited": cfg.audit, "fixed": OmegaConf.to_container(cfg.fixed)}
+    knobs |= {"budgets": None if cfg.budgets is None else list(cfg.budgets)}
     # Points that cannot be used are told before minutes go into a fit.
     points = None if cfg.forecast is None else runs.load(cfg.forecast)
     found: dict[str | None, Account] = {}
