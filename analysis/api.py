@@ -11,7 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import fits, forecasts, runs
+from analysis import comparisons, designs, fits, forecasts, runs
+from analysis.comparisons import Comparison
+from analysis.designs import Design
 from analysis.law import Fit, Law
 
 # As conf/fit.yaml, which a test holds them to: a notebook and a command give one answer.
@@ -24,6 +26,25 @@ DEFAULTS: Mapping[str, Any] = {
     "profile": True,
 }
 
+# As conf/design.yaml.
+DESIGNED: Mapping[str, Any] = {
+    "target": "a",
+    "at": {},
+    "count": 10,
+    "replicates": 2,
+    "draws": 100,
+    "flops": 6.0,
+}
+COMPARED: Mapping[str, Any] = {
+    "reference": None,
+    "shared": (),
+    "points": ("N", "D", "seed"),
+    "cluster": None,
+    "flops": None,
+    "budgets": None,
+    "simulations": 200,
+}
+
 
 def load(path: Path | str, columns: Mapping[str, str] | None = None, **how: Any) -> pd.DataFrame:
     """A tidy table of runs: see `analysis.runs.load`."""
@@ -33,6 +54,20 @@ def load(path: Path | str, columns: Mapping[str, str] | None = None, **how: Any)
 def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
     """The law fitted to the table: see `analysis.fits.fit`, and `analysis.solve.solve` for the knobs."""
     return fits.fit(table, law, **{**DEFAULTS, **knobs})
+
+
+def compare(table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any) -> Comparison:
+    """The groups of rows with the same value of column `by`, compared: see `analysis.comparisons.compare`."""
+    return comparisons.compare(table, law, by=by, **{**DEFAULTS, "profile": False, **COMPARED, **knobs})
+
+
+def design(
+    fitted: Fit, runs: pd.DataFrame | None, candidates: pd.DataFrame, *, flops_budget: float, **knobs: Any
+) -> Design:
+    """The next runs, of `candidates`, that make a target surest: see `analysis.designs.design`."""
+    return designs.design(
+        fitted, runs, candidates, flops_budget=flops_budget, **{**DESIGNED, **knobs}
+    )
 
 
 def forecast(fitted: Fit, points: pd.DataFrame) -> pd.DataFrame:
