@@ -130,9 +130,10 @@ def account(
         losers,
         optimum,
         seed_noise(rows),
-        {key: table.attrs.get(key) for key in ("source", "filled", "sha256")},
+        {key: table.attrs.get(key) for key in ("source", "filled", "sha256")}
+        | {key: knobs.get(key) for key in ("weights", "noise", "cluster")},
         _all_three(rows, asked) if approaches else None,
-        _counted(rows, law, method or PARAMETRIC, counting, knobs) if conventions else None,
+        _counted(rows, law if fit else None, method or PARAMETRIC, counting, knobs) if conventions else None,
     )
 
 
@@ -156,7 +157,7 @@ def _all_three(rows: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _counted(
-    rows: pd.DataFrame, law: Law, method: str, counting: Mapping[str, Any], knobs: Mapping[str, Any]
+    rows: pd.DataFrame, law: Law | None, method: str, counting: Mapping[str, Any], knobs: Mapping[str, Any]
 ) -> dict[str, Any]:
     found = conventions_of(rows, law, method=method, **counting, **{**knobs, "profile": False})
     return {"said": said(found), "each": [one.to_json() for one in found]}
@@ -181,7 +182,7 @@ def _budgets(rows: pd.DataFrame) -> list[float]:
 def _closed_form(
     rows: pd.DataFrame, fit: Fit, method: str | None, budgets: Sequence[float] | None, flops: float
 ) -> dict[str, Any] | None:
-    """Approach 3: Hoffmann et al. 2022, eq. 4. None for a law that is not one of N and D, unless asked for."""
+    """Approach 3 (Hoffmann et al. 2022, eq. 4). None for a law that is not of N and D, unless asked for."""
     if not _of_size_and_data(fit):
         if method is None:
             return None

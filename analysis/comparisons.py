@@ -144,7 +144,7 @@ def compare(
         cluster = _run_of_rows(rows, by)
     number = np.repeat(np.arange(len(groups)), [len(its) for its in parts.values()])
     if points is None:
-        seeded = SEED in rows and rows[SEED].notna().all()
+        seeded = SEED in rows and bool(rows[SEED].notna().all())
         points = (*law.inputs, SEED) if seeded else law.inputs
     pairing = Pairing.of(rows, number, cluster=cluster, points=points)
     knobs |= {"cluster": cluster, "profile": False}

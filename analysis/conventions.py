@@ -159,8 +159,10 @@ def _moved(optimum: Optimum, first: Optimum, name: str) -> dict[str, Any]:
 def said(found: Sequence[Convention]) -> str:
     """What the conventions make of a, in sentences."""
     first, rest = found[0], [c for c in found[1:] if np.isfinite(c.a)]
+    if not np.isfinite(first.a):
+        return f"With {first.N} and {first.C} there is no exponent to compare others with."
     text = f"With {first.N} and {first.C}, a = {first.a:.3f}{_within(first.interval95)}."
-    if not rest or not np.isfinite(first.a):
+    if not rest:
         return f"{text} The table carries no other convention that gives an exponent."
     far = max(rest, key=lambda c: abs(c.moved["a"]["by"]))
     by, ends = far.moved["a"]["by"], far.moved["a"].get("interval95")

@@ -133,7 +133,8 @@ def audit(
             except ValueError as error:
                 notes.append(f"{axis} up to {cut:.3g} could not be fitted ({error})")
                 continue
-            off = np.log(one.predict(above) / above.loss.to_numpy(float))
+            with np.errstate(all="ignore"):  # parameters without a finite unit predict nothing
+                off = np.log(one.predict(above) / above.loss.to_numpy(float))
             inside = np.nan
             if resamples:
                 low, high = one.predict_interval(above, kind="run").T
@@ -172,7 +173,9 @@ def choose(
         except ValueError as error:
             refused[name] = str(error)
             continue
-        if len(found.errors):
+        if not np.isfinite(found.errors).all():
+            refused[name] = "some of its forecasts are not numbers: its parameters are open"
+        elif len(found.errors):
             audits[name] = found
         else:
             refused[name] = f"no forecast: {found.note or 'the table has no axis to hold out along'}"

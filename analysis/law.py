@@ -267,7 +267,11 @@ class Fit:
             raise ValueError(f"kind={kind!r} is none of mean, run")
         if self.samples is None:
             raise ValueError("the fit has no resamples: fit with bootstrap > 0 to get intervals")
-        draws = np.log(self.law.predict(self.samples, table))
+        with np.errstate(all="ignore"):  # a draw that put a unit at infinity predicts nothing, and is left out
+            draws = np.log(self.law.predict(self.samples, table))
+        draws = draws[np.isfinite(draws).all(axis=1)]
+        if not len(draws):
+            raise ValueError(f"no resample of {self.law.name} predicts a loss there: its parameters are open")
         if kind == "run":
             rng = np.random.default_rng(self.seed)
             spread = self.scatter.at(self.law.logs(table)[:, : len(self.law.inputs)])
@@ -275,7 +279,7 @@ class Fit:
             z = rng.standard_t(self.scatter.freedom, size=draws.shape) * spread
             draws = np.concatenate([draws + z, draws - z])
         tail = (1 - level) / 2
-        return np.exp(np.quantile(draws, [tail, 1 - tail], axis=0)).T
+        return np.exp(_ends(draws, tail)).T
 
     def optimum(self, C: Any = None, *, flops: float = 6.0, level: float = 0.95) -> dict[str, Any]:
         """Compute-optimal N and D under C = flops * N * D (Hoffmann et al. 2022, eq. 4), with intervals.
@@ -290,7 +294,7 @@ class Fit:
             draws = self._optimum(self.samples[:, None, :] if np.ndim(C) else self.samples, C, flops)
             tail = (1 - level) / 2
             out["interval95"] = {
-                name: np.moveaxis(_ends(values, tail), 0, -1).squeeze().tolist()
+                name: np.moveaxis(_ends(values, tail), 0, -1).reshape(*np.shape(best[name]), 2).tolist()
                 for name, values in draws.items()
             }
         return out

@@ -17,6 +17,10 @@ from analysis.law import plain
 from analysis.surfaces import Surface
 
 
+# A group's mean of equal budgets is off by rounding.
+ROUNDING = 1e-9
+
+
 @dataclass(frozen=True, eq=False)
 class Optimum:
     """What one approach says of the compute optimum. NaN where it says nothing; `status` says why."""
@@ -163,7 +167,7 @@ def put_together(
         method=method,
         **natural(found),
         C=budgets.tolist(),
-        extrapolated=[not low <= C <= high for C in budgets],
+        extrapolated=[not low * (1 - ROUNDING) <= C <= high * (1 + ROUNDING) for C in budgets],
         interval95={} if draws is None else interval95(draws),
         status="; ".join(told),
         n=len(rows),

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from analysis import runs, told
 from analysis.account import Account, account
+from analysis.fit_page import page
 from analysis.forecasts import forecast
 from experiments import tables
 from experiments.door import door
@@ -45,26 +46,30 @@ def main(cfg: DictConfig) -> None:
             refused[name] = str(error)
     if not found:
         raise ValueError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    forecasts = None if points is None else _forecasts(found, points)
     out = Path(HydraConfig.get().runtime.output_dir)
-    write_atomically(out / "fit.json", _json(found, refused, cfg))
+    origin = tables.origin("experiments.fit", cfg)
+    write_atomically(out / "fit.json", _json(found, refused, origin))
+    title = f"Scaling law of {Path(cfg.table).name}"
+    write_atomically(
+        out / "fit.html", page(found, title=title, forecasts=forecasts, refused=refused, made=origin)
+    )
     console = Console()
     for name, one in found.items():
         told.tell(console, one, name)
     for name, why in refused.items():
         console.print(f"{name}: not fitted: {why}", soft_wrap=True)
-    if points is not None:
-        write_atomically(
-            out / "forecast.csv", _forecasts(found, points).to_csv(index=False, lineterminator="\n")
-        )
+    if forecasts is not None:
+        write_atomically(out / "forecast.csv", forecasts.to_csv(index=False, lineterminator="\n"))
         console.print(f"written to {out / 'forecast.csv'}", soft_wrap=True)
-    console.print(f"written to {out / 'fit.json'}", soft_wrap=True)
+    console.print(f"written to {out / 'fit.json'} and fit.html", soft_wrap=True)
 
 
-def _json(found: dict[str | None, Account], refused: dict[str, str], cfg: DictConfig) -> str:
-    origin = {"provenance": tables.origin("experiments.fit", cfg)}
-    whole: dict[str, Any] = {str(name): one.to_json() | origin for name, one in found.items()}
+def _json(found: dict[str | None, Account], refused: dict[str, str], origin: dict[str, Any]) -> str:
+    made = {"provenance": origin}
+    whole: dict[str, Any] = {str(name): one.to_json() | made for name, one in found.items()}
     if None in found:
-        whole = found[None].to_json() | origin
+        whole = found[None].to_json() | made
     whole |= {name: {"status": f"not fitted: {why}"} for name, why in refused.items()}
     return json.dumps(whole, indent=1, allow_nan=False) + "\n"
 
@@ -76,6 +81,8 @@ def _forecasts(found: dict[str | None, Account], points: pd.DataFrame) -> pd.Dat
         if one.fit is not None:
             part = forecast(one.fit, points.sort_index())
             parts.append(part if name is None else part.assign(**{tables.BY: name}))
+    if not parts:
+        raise ValueError("forecast: no law could be fitted, so there is nothing to forecast by")
     return pd.concat(parts, ignore_index=True)
 
 
