@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 
 from analysis import fits
-from analysis.approaches import METHODS, approach, complete
-from analysis.conventions import conventions as conventions_of
-from analysis.conventions import said
-from analysis.disagreements import disagreement
 from analysis.forecasts import Audit, audit, choose
 from analysis.law import Fit, Law, plain
-from analysis.optima import Optimum
-from analysis.replicates import SeedNoise, seed_noise
+from analysis.optima.approaches import METHODS, approach, complete
+from analysis.optima.conventions import conventions as conventions_of
+from analysis.optima.conventions import said
+from analysis.optima.disagreements import disagreement
+from analysis.optima.optimum import Optimum
+from analysis.tables.replicates import SeedNoise, seed_noise
 
 AXES = ("C", "N", "D")
 BEYOND = (1, 10, 100)  # the budgets to plan for: the largest run's, and two decades more

@@ -1,6 +1,6 @@
 """What a notebook needs: load a table, fit a law, compare groups of runs, forecast, design the next runs.
 
-The same defaults as `python -m experiments.fit`; every knob of `analysis.solve.solve` can be given.
+The same defaults as `python -m experiments.fit`; every knob of `analysis.solver.solve.solve` can be given.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import comparisons, designs, fits, forecasts, runs
-from analysis.comparisons import Comparison
-from analysis.designs import Design
+from analysis import fits, forecasts
+from analysis.comparing import comparisons
+from analysis.comparing.comparisons import Comparison
+from analysis.designing import designs
+from analysis.designing.designs import Design
 from analysis.law import Fit, Law
+from analysis.tables import runs
 
 # As conf/fit.yaml, which a test holds them to: a notebook and a command give one answer.
 DEFAULTS: Mapping[str, Any] = {
@@ -47,27 +50,25 @@ COMPARED: Mapping[str, Any] = {
 
 
 def load(path: Path | str, columns: Mapping[str, str] | None = None, **how: Any) -> pd.DataFrame:
-    """A tidy table of runs: see `analysis.runs.load`."""
+    """A tidy table of runs: see `analysis.tables.runs.load`."""
     return runs.load(path, columns, **how)
 
 
 def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
-    """The law fitted to the table: see `analysis.fits.fit`, and `analysis.solve.solve` for the knobs."""
+    """The law fitted to the table: see `analysis.fits.fit`, and `analysis.solver.solve.solve` for the knobs."""
     return fits.fit(table, law, **{**DEFAULTS, **knobs})
 
 
 def compare(table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any) -> Comparison:
-    """The groups of rows with the same value of column `by`, compared: see `analysis.comparisons.compare`."""
+    """The groups of rows with the same value of column `by`, compared: see `analysis.comparing.comparisons.compare`."""
     return comparisons.compare(table, law, by=by, **{**DEFAULTS, "profile": False, **COMPARED, **knobs})
 
 
 def design(
     fitted: Fit, runs: pd.DataFrame | None, candidates: pd.DataFrame, *, flops_budget: float, **knobs: Any
 ) -> Design:
-    """The next runs, of `candidates`, that make a target surest: see `analysis.designs.design`."""
-    return designs.design(
-        fitted, runs, candidates, flops_budget=flops_budget, **{**DESIGNED, **knobs}
-    )
+    """The next runs, of `candidates`, that make a target surest: see `analysis.designing.designs.design`."""
+    return designs.design(fitted, runs, candidates, flops_budget=flops_budget, **{**DESIGNED, **knobs})
 
 
 def forecast(fitted: Fit, points: pd.DataFrame) -> pd.DataFrame:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import hygiene
 from analysis.law import Fit, Law
-from analysis.replicates import run_column
-from analysis.runs import best_along, usable
-from analysis.solve import solve
+from analysis.solver.solve import solve
+from analysis.tables import hygiene
+from analysis.tables.replicates import run_column
+from analysis.tables.runs import best_along, usable
 
 CONVERGED = "converged"
 
@@ -20,7 +20,7 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
     """Fit one law to all usable rows; what is left out, and what is doubtful of the rest, is in the Fit.
 
     cluster: the column that tells which rows belong to one run; "auto" takes the run's own column where runs
-    have several rows; None takes every row for independent. knobs: those of `analysis.solve.solve`.
+    have several rows; None takes every row for independent. knobs: those of `analysis.solver.solve.solve`.
     Raises ValueError naming the source, and row and column where there is one.
     """
     source = table.attrs.get("source", "table")

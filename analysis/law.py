@@ -1,7 +1,7 @@
 """Law: a formula for the loss of a run. Fit: what a table says about its parameters.
 
 Shapes: n rows of the table, P parameters, S parameter vectors evaluated at once, I inputs.
-A law knows its formula and nothing about solving; `analysis.solve` knows no formula.
+A law knows its formula and nothing about solving; `analysis.solver.solve` knows no formula.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.scatter import Scatter
+from analysis.solver.scatter import Scatter
 
 Table = Mapping[str, Any] | pd.DataFrame
 """Columns of equal length n by name; in a mapping or a DataFrame."""
@@ -260,14 +260,16 @@ class Fit:
         """Interval (n, 2) for the law's mean loss, or for the loss of a new run (kind="run").
 
         A new run adds the scatter around the law: that of its part of the table, and outside the table that
-        of the noisiest part (`analysis.scatter`), at a scale as unsure as the degrees of freedom leave it.
+        of the noisiest part (`analysis.solver.scatter`), at a scale as unsure as the degrees of freedom leave it.
         Raises ValueError when the fit has no resamples.
         """
         if kind not in ("mean", "run"):
             raise ValueError(f"kind={kind!r} is none of mean, run")
         if self.samples is None:
             raise ValueError("the fit has no resamples: fit with bootstrap > 0 to get intervals")
-        with np.errstate(all="ignore"):  # a draw that put a unit at infinity predicts nothing, and is left out
+        with np.errstate(
+            all="ignore"
+        ):  # a draw that put a unit at infinity predicts nothing, and is left out
             draws = np.log(self.law.predict(self.samples, table))
         draws = draws[np.isfinite(draws).all(axis=1)]
         if not len(draws):

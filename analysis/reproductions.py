@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import fits, runs
-from analysis.chinchilla import Chinchilla
-from analysis.data_constrained import DataConstrained
+from analysis import fits
 from analysis.law import Fit, Law, plain
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.data_constrained import DataConstrained
+from analysis.tables import runs
 
 # Two objectives closer than this are one minimum: 1e-5 stored to ten decimals is known to 5e-6 of itself.
 SAME = 1e-5

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from analysis.chinchilla import Chinchilla
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.solver.solve import solve
 from scalelaw.contracts import Objective
 from scalelaw.evaluate import cross_entropy
 from scalelaw.models.causal_decoder import CausalDecoder

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from analysis.api import DEFAULTS
-from analysis.chinchilla import Chinchilla
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.solver.solve import solve
 from scalelaw.provenance import provenance
 from scalelaw.run import write_atomically
 

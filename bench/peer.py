@@ -17,8 +17,8 @@ NAMES = ("E", "A", "B", "alpha", "beta")
 
 
 def scalelaw(table: dict, setting: dict) -> Callable[[], dict]:
-    from analysis.chinchilla import Chinchilla
-    from analysis.solve import solve
+    from analysis.laws.chinchilla import Chinchilla
+    from analysis.solver.solve import solve
 
     knobs = {"delta": setting["delta"], "bootstrap": setting["resamples"], "seed": 0}
     knobs |= {"criterion": setting.get("criterion", "huber_log")}

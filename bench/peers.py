@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import runs
-from analysis.chinchilla import Chinchilla
+from analysis.laws.chinchilla import Chinchilla
+from analysis.tables import runs
 from scalelaw.provenance import provenance
 from scalelaw.run import write_atomically
 

@@ -15,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from analysis import candidates, fits, runs
-from analysis.designs import Design, design
+from analysis import fits
+from analysis.designing import candidates
+from analysis.designing.designs import Design, design
+from analysis.designing.recovery import Recovery, recover
 from analysis.law import Fit, Law
-from analysis.recovery import Recovery, recover
+from analysis.tables import runs
 from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically

@@ -14,10 +14,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from analysis import runs, told
 from analysis.account import Account, account
-from analysis.fit_page import page
 from analysis.forecasts import forecast
+from analysis.report import told
+from analysis.report.fit_page import page
+from analysis.tables import runs
 from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically

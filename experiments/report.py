@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.table import Table
 
-from analysis import report, results
-from analysis.study import collect
+from analysis.report import results
+from analysis.report import study_page as report
+from analysis.report.study import collect
 from experiments.door import door
 from scalelaw.run import write_atomically
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from analysis import runs
+from analysis.tables import runs
 from scalelaw.provenance import provenance
 
 BY = "architecture"

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from analysis.results import provenance
-from analysis.transfer import by_rung, spread
+from analysis.report.results import provenance
+from analysis.report.transfer import by_rung, spread
 from experiments.door import door
 from scalelaw.run import records, write_atomically
 

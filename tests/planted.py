@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-from analysis.chinchilla import Chinchilla
+from analysis.laws.chinchilla import Chinchilla
 
 TRUE = np.array([1.7, 400.0, 410.0, 0.34, 0.28])
 
 
 def as_table(**columns) -> pd.DataFrame:
-    """Columns as `analysis.runs.load` would give them: rows counted from 1, N and C there."""
+    """Columns as `analysis.tables.runs.load` would give them: rows counted from 1, N and C there."""
     table = pd.DataFrame({"N": 1.0, "D": 1.0, "C": 6.0} | columns).astype(
         dict.fromkeys(("N", "D", "C"), float)
     )

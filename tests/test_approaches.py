@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import fits, runs
-from analysis.approaches import approach, loss_along
-from analysis.chinchilla import Chinchilla, SaturatingC
-from analysis.disagreements import disagreement
-from analysis.frontier import Cost, frontier
-from analysis.surfaces import Surface, best_split
-from analysis.vertices import Noise, Vertices
+from analysis import fits
+from analysis.laws.chinchilla import Chinchilla, SaturatingC
+from analysis.optima.approaches import approach, loss_along
+from analysis.optima.disagreements import disagreement
+from analysis.optima.frontier import Cost, frontier
+from analysis.optima.surfaces import Surface, best_split
+from analysis.optima.vertices import Noise, Vertices
+from analysis.tables import runs
 
 LAW = Chinchilla()
 # Besiroglu et al. 2024, as published: a surface with a = 0.513.

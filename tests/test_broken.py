@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from formulas import check
 
-from analysis.broken import Broken
-from analysis.chinchilla import SaturatingC
 from analysis.law import Fit
-from analysis.solve import solve
+from analysis.laws.broken import Broken
+from analysis.laws.chinchilla import SaturatingC
+from analysis.solver.solve import solve
 
 # Four-digit addition over the size of the training set, as simulated in the paper's code for figure 4, right.
 ADDITION = (

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.chinchilla import Chinchilla, SaturatingC
-from analysis.runs import load
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla, SaturatingC
+from analysis.solver.solve import solve
+from analysis.tables.runs import load
 
 POINTS = Path(__file__).parents[2] / "shared/data/epoch_chinchilla/svg_extracted_data.csv"
 

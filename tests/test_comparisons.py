@@ -10,23 +10,23 @@ from planted import TRUE, as_table, grid
 from scipy import stats
 from scipy.special import erf
 
-from analysis.chinchilla import Chinchilla, SaturatingC
-from analysis.comparisons import compare
-from analysis.criteria import Huber
-from analysis.data_constrained import DataConstrained
-from analysis.effects import scatter, variances
-from analysis.frontier import Cost, frontier
-from analysis.grouped import Grouped, entangled
-from analysis.hypotheses import aicc, closure, hypotheses
-from analysis.kaplan import Kaplan, KaplanN
+from analysis.comparing.comparisons import compare
+from analysis.comparing.effects import scatter, variances
+from analysis.comparing.grouped import Grouped, entangled
+from analysis.comparing.hypotheses import aicc, closure, hypotheses
+from analysis.comparing.multipliers import Side, frontier_loss, multiplier, no_frontier
+from analysis.comparing.nested import Question, lattice, run_tests
+from analysis.comparing.pairing import Pairing
 from analysis.law import jacobian
-from analysis.multipliers import Side, frontier_loss, multiplier, no_frontier
-from analysis.nested import Question, lattice, run_tests
-from analysis.overtraining import Overtraining
-from analysis.pairing import Pairing
+from analysis.laws.chinchilla import Chinchilla, SaturatingC
+from analysis.laws.data_constrained import DataConstrained
+from analysis.laws.kaplan import Kaplan, KaplanN
+from analysis.laws.overtraining import Overtraining
+from analysis.optima.frontier import Cost, frontier
 from analysis.plots import multiplier as plot
 from analysis.plots.style import look
-from analysis.solve import solve
+from analysis.solver.criteria import Huber
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 HIGHER = TRUE + np.array([0.1, 0.0, 0.0, 0.0, 0.0])  # a floor 0.1 nats up, all else the same

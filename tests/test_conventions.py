@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import runs
-from analysis.chinchilla import Chinchilla
-from analysis.conventions import conventions, counted, said, sizes
+from analysis.laws.chinchilla import Chinchilla
+from analysis.optima.conventions import conventions, counted, said, sizes
+from analysis.tables import runs
 
 LAW = Chinchilla()
 KNOBS = {"flops": 6, "curve": "parabola", "width": 1.3, "seed": 0, "delta": 1e-3}

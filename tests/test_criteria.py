@@ -5,10 +5,10 @@ import pytest
 from planted import TRUE, grid
 from scipy import optimize, stats
 
-from analysis.chinchilla import Chinchilla
-from analysis.criteria import Absolute, Huber, Squares, StudentT, criterion
-from analysis.kaplan import KaplanN
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanN
+from analysis.solver.criteria import Absolute, Huber, Squares, StudentT, criterion
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 NAMES = ("huber_log", "huber_raw", "lad", "lad_raw", "mse", "mse_raw", "student_t")

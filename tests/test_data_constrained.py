@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from formulas import check
 
-from analysis.chinchilla import Chinchilla
-from analysis.data_constrained import DataConstrained
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.data_constrained import DataConstrained
+from analysis.solver.solve import solve
 
 LAW = DataConstrained()
 RUNS = Path(__file__).parents[2] / "shared/data/muennighoff_data_constrained/data_constrained_182.csv"

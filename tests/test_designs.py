@@ -11,16 +11,17 @@ import pytest
 from commands import call
 from planted import grid as planted
 
-from analysis import candidates, fits
-from analysis.chinchilla import Chinchilla
-from analysis.criteria import Huber, Squares
-from analysis.designs import design
-from analysis.fisher import inefficiency
-from analysis.kaplan import KaplanN
+from analysis import fits
+from analysis.designing import candidates
+from analysis.designing.designs import design
+from analysis.designing.fisher import inefficiency
+from analysis.designing.recovery import recover
+from analysis.designing.search import Choice
+from analysis.designing.targets import Target
 from analysis.law import Fit
-from analysis.recovery import recover
-from analysis.search import Choice
-from analysis.targets import Target
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanN
+from analysis.solver.criteria import Huber, Squares
 from experiments.design import main as door
 
 PUBLISHED = {

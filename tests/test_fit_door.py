@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from planted import TRUE, grid
 
 from analysis.api import DEFAULTS
-from analysis.chinchilla import Chinchilla
+from analysis.laws.chinchilla import Chinchilla
 from experiments.fit import main
 
 ROOT = Path(__file__).parents[1]

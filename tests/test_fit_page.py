@@ -9,15 +9,15 @@ import pytest
 from planted import TRUE, as_table, grid
 
 from analysis.account import account
-from analysis.chinchilla import Chinchilla
-from analysis.fit_page import page
 from analysis.forecasts import forecast
-from analysis.kaplan import KaplanN
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanN
+from analysis.laws.width_depth import WidthDepthData
 from analysis.plots import audit, fitted, optimum, profiles, residuals
 from analysis.plots.rows import MOST, Rows
 from analysis.plots.style import look
-from analysis.symbols import mathtext, sentence
-from analysis.width_depth import WidthDepthData
+from analysis.report.fit_page import page
+from analysis.report.symbols import mathtext, sentence
 
 APPROACH = {"method": None, "budgets": None, "flops": 6.0, "curve": "parabola", "isoflop_width": 1.3}
 ASKED = {"audited": False, "approaches": False, "conventions": False}

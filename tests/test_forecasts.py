@@ -6,11 +6,11 @@ import pytest
 from planted import TRUE, as_table
 from test_chinchilla import points  # noqa: F401  a fixture
 
-from analysis.chinchilla import Chinchilla
 from analysis.fits import aicc, fit
 from analysis.forecasts import audit, choose, forecast
-from analysis.kaplan import Kaplan, KaplanC, KaplanN
-from analysis.overtraining import Overtraining
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import Kaplan, KaplanC, KaplanN
+from analysis.laws.overtraining import Overtraining
 
 LAW = Chinchilla()
 KNOBS = {"delta": 1e-3, "bootstrap": 300, "seed": 42}

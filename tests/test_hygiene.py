@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import TRUE, as_table
 
-from analysis.chinchilla import Chinchilla
-from analysis.hygiene import CHECKS, Flag, clean, inspect, seed_noise, unchecked
-from analysis.runs import load, usable
+from analysis.laws.chinchilla import Chinchilla
+from analysis.tables.hygiene import CHECKS, Flag, clean, inspect, seed_noise, unchecked
+from analysis.tables.runs import load, usable
 
 DATA = Path(__file__).parents[2] / "shared/data"
 

@@ -8,11 +8,11 @@ import pytest
 from scipy.interpolate import Akima1DInterpolator
 from study import PLANTED
 
-from analysis.chinchilla import Chinchilla
-from analysis.frontier import Cost, envelope, frontier
-from analysis.isoflop import Price, Profile, approach_two, exponent, groups, minima, profile
-from analysis.runs import efficient
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.optima.frontier import Cost, envelope, frontier
+from analysis.optima.isoflop import Price, Profile, approach_two, exponent, groups, minima, profile
+from analysis.solver.solve import solve
+from analysis.tables.runs import efficient
 
 SIX = Cost(6.0, 0.0, 0.0, 0.0)  # C = 6 N D
 PARAMS = PLANTED["causal_decoder"]

@@ -5,9 +5,9 @@ import pytest
 from planted import as_table
 
 from analysis.fits import fit
-from analysis.kaplan import Kaplan, KaplanAdditive, KaplanC, KaplanD, KaplanN
-from analysis.runs import best_along
-from analysis.solve import solve
+from analysis.laws.kaplan import Kaplan, KaplanAdditive, KaplanC, KaplanD, KaplanN
+from analysis.solver.solve import solve
+from analysis.tables.runs import best_along
 
 JOINT = (8.8e13, 0.076, 5.4e13, 0.095)
 

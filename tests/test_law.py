@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from analysis.chinchilla import Chinchilla, SaturatingC
-from analysis.kaplan import Kaplan, KaplanAdditive, KaplanC, KaplanD, KaplanN
 from analysis.law import Fit, _ends, jacobian, plain
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla, SaturatingC
+from analysis.laws.kaplan import Kaplan, KaplanAdditive, KaplanC, KaplanD, KaplanN
+from analysis.solver.solve import solve
 
 # Published values: Hoffmann et al. 2022, table A3; Kaplan et al. 2020, section 1.2.
 PUBLISHED = {
@@ -168,7 +168,8 @@ def test_the_optimum_has_intervals_around_it(fit):
 
 def test_a_law_of_one_input_has_no_optimum(fit):
     one = Fit.from_json(
-        fit.to_json() | {"params": {"N_c": 8.8e13, "alpha_N": 0.076}, "formula": "analysis.kaplan.KaplanN"}
+        fit.to_json()
+        | {"params": {"N_c": 8.8e13, "alpha_N": 0.076}, "formula": "analysis.laws.kaplan.KaplanN"}
     )
     with pytest.raises(ValueError, match="kaplan_N is not one of N and D"):
         one.optimum(1e20)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from formulas import check
 
-from analysis.chinchilla import Chinchilla
-from analysis.overtraining import Overtraining
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.overtraining import Overtraining
+from analysis.solver.solve import solve
 
 LAW = Overtraining()
 TRUE = np.array([1.7, 140.0, 190.0, 0.13])

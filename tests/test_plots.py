@@ -8,12 +8,12 @@ import pytest
 from matplotlib.figure import Figure
 from study import write_study
 
-from analysis.chinchilla import Chinchilla
-from analysis.kaplan import KaplanC, KaplanN
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanC, KaplanN
 from analysis.plots import plates
 from analysis.plots.side_by_side import _forest
 from analysis.plots.style import counts, flops, look, losses, power, short, sizes, svg, titles
-from analysis.study import collect
+from analysis.report.study import collect
 
 KNOBS = {"held_out": 1, "bootstrap": 0, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
 

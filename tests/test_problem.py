@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 from planted import TRUE, as_table, grid
 
-from analysis.chinchilla import Chinchilla
-from analysis.criteria import Huber
 from analysis.fits import fit
-from analysis.kaplan import Kaplan
-from analysis.problem import Problem
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import Kaplan
+from analysis.solver.criteria import Huber
+from analysis.solver.problem import Problem
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 QUICK = {"delta": 1e-3, "bootstrap": 0, "seed": 0}

@@ -5,9 +5,9 @@ import pytest
 from planted import grid
 from scipy import optimize, stats
 
-from analysis.chinchilla import Chinchilla, SaturatingC
-from analysis.kaplan import KaplanN
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla, SaturatingC
+from analysis.laws.kaplan import KaplanN
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 

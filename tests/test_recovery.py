@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from planted import grid as planted
 
-from analysis.chinchilla import Chinchilla
-from analysis.kaplan import KaplanN
-from analysis.recovery import recover
+from analysis.designing.recovery import recover
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanN
 
 PUBLISHED = {
     "E": 1.69,

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from study import PLANTED, write_study
 
-from analysis import report, results
-from analysis.chinchilla import Chinchilla
-from analysis.comparison import caution
 from analysis.fits import undetermined, verdict
-from analysis.holdout import reach, roles
-from analysis.html import Num, prose, sci, sig, table
-from analysis.kaplan import KaplanC, KaplanD, KaplanN
-from analysis.page import definitions
-from analysis.recipe import check_common
-from analysis.study import collect
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanC, KaplanD, KaplanN
+from analysis.report import results
+from analysis.report import study_page as report
+from analysis.report.caution import caution
+from analysis.report.holdout import reach, roles
+from analysis.report.html import Num, prose, sci, sig, table
+from analysis.report.page import definitions
+from analysis.report.recipe import check_common
+from analysis.report.study import collect
 from scalelaw.run import Run
 
 LAWS = {"chinchilla": Chinchilla(), "kaplan_N": KaplanN(), "kaplan_D": KaplanD(), "kaplan_C": KaplanC()}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from analysis.chinchilla import Chinchilla
 from analysis.fits import fit
+from analysis.laws.chinchilla import Chinchilla
 from analysis.reproductions import Figure, chinchilla, data_constrained, gemstones, reproduce
-from analysis.runs import load
+from analysis.tables.runs import load
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared/data"

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from planted import grid
 
-from analysis.chinchilla import Chinchilla
-from analysis.kaplan import KaplanN
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanN
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 KNOBS = {"delta": 1e-3, "bootstrap": 200, "seed": 42}

@@ -17,10 +17,10 @@ from planted import as_table, grid
 from pyarrow import parquet
 from training import run
 
-from analysis.chinchilla import Chinchilla
 from analysis.fits import fit, fit_each
-from analysis.kaplan import KaplanC
-from analysis.runs import best_along, check_positive, load, usable
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanC
+from analysis.tables.runs import best_along, check_positive, load, usable
 from scalelaw.run import Run, read_metrics
 
 QUICK = {"delta": 1e-3, "bootstrap": 0, "seed": 0}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.scatter import scatter
+from analysis.solver.scatter import scatter
 
 
 def logs(n: int, seed: int = 0) -> np.ndarray:

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import TRUE, grid
 
-from analysis.chinchilla import Chinchilla
-from analysis.criteria import Huber
-from analysis.kaplan import KaplanAdditive, KaplanN
-from analysis.minimise import Rows, minimise
-from analysis.problem import Problem
-from analysis.resample import chosen
-from analysis.solve import solve
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import KaplanAdditive, KaplanN
+from analysis.solver.criteria import Huber
+from analysis.solver.minimise import Rows, minimise
+from analysis.solver.problem import Problem
+from analysis.solver.resample import chosen
+from analysis.solver.solve import solve
 
 LAW = Chinchilla()
 QUICK = {"delta": 1e-3, "bootstrap": 0, "seed": 0}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from commands import start
 
-from analysis.runs import load
+from analysis.tables.runs import load
 from scalelaw.data.corpora import sotu
 from scalelaw.data.tokens import Bytes
 from scalelaw.run import records

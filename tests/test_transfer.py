@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.transfer import Optimum, by_rung, optimum, spread
+from analysis.report.transfer import Optimum, by_rung, optimum, spread
 from scalelaw.run import Run
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016]

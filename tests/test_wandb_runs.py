@@ -7,8 +7,8 @@ import wandb
 from planted import TRUE, grid
 from wandb_server import logged, serving
 
-from analysis.chinchilla import Chinchilla
-from analysis.runs import load, usable
+from analysis.laws.chinchilla import Chinchilla
+from analysis.tables.runs import load, usable
 
 SETTINGS = wandb.Settings(
     console="off", silent=True, disable_git=True, x_disable_stats=True, x_disable_meta=True, mode="offline"

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from formulas import check
 
-from analysis.chinchilla import Chinchilla
-from analysis.solve import solve
-from analysis.width_depth import WidthDepthData, WidthDepthNData
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.width_depth import WidthDepthData, WidthDepthNData
+from analysis.solver.solve import solve
 
 GEMSTONES = Path(__file__).parents[2] / "shared/data/gemstones"
 

@@ -29,13 +29,13 @@ from IPython.display import SVG, display
 
 from analysis import design, fit, forecast, load
 from analysis.account import Account
-from analysis.candidates import between
-from analysis.chinchilla import Chinchilla
-from analysis.fit_words import advice, record
+from analysis.designing.candidates import between
 from analysis.fits import verdict
 from analysis.forecasts import audit
-from analysis.hygiene import inspect, unchecked
+from analysis.laws.chinchilla import Chinchilla
 from analysis.plots import fitted, profiles, style
+from analysis.report.fit_words import advice, record
+from analysis.tables.hygiene import inspect, unchecked
 
 law = Chinchilla()
 planted = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}

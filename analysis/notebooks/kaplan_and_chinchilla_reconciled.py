@@ -28,10 +28,10 @@ import pandas as pd
 from IPython.display import SVG, display
 
 from analysis import load
-from analysis.chinchilla import Chinchilla
-from analysis.conventions import conventions, said
 from analysis.forecasts import choose
-from analysis.kaplan import Kaplan, KaplanAdditive
+from analysis.laws.chinchilla import Chinchilla
+from analysis.laws.kaplan import Kaplan, KaplanAdditive
+from analysis.optima.conventions import conventions, said
 from analysis.plots import style
 
 law = Chinchilla()

@@ -24,8 +24,8 @@ import pandas as pd
 from IPython.display import SVG, display
 
 from analysis import compare, load
-from analysis.chinchilla import Chinchilla
 from analysis.fits import undetermined
+from analysis.laws.chinchilla import Chinchilla
 from analysis.plots import multiplier, style
 
 here = Path.cwd()

@@ -2,7 +2,7 @@
 
 from analysis.plots import compute, curves, held_out, isoflop, kaplan, side_by_side, surface
 from analysis.plots.style import Plate, look, svg
-from analysis.study import Study
+from analysis.report.study import Study
 
 FIGURES = (curves, compute, isoflop, surface, held_out, side_by_side, kaplan)
 

@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.holdout import FITTED, HELD_OUT
 from analysis.plots import frontier_line
 from analysis.plots.style import MARKERS, PALETTE, canvas, flops, losses, said
-from analysis.runs import efficient
-from analysis.study import Study, span
+from analysis.report.holdout import FITTED, HELD_OUT
+from analysis.report.study import Study, span
+from analysis.tables.runs import efficient
 
 TITLE = "Loss against compute"
 

@@ -4,11 +4,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frontier import envelope
-from analysis.holdout import HELD_OUT, LEFT_OUT
+from analysis.optima.frontier import envelope
 from analysis.plots import frontier_line
 from analysis.plots.style import INK, canvas, flops, losses, outer_labels, said, size_key, sizes, titles
-from analysis.study import Study, each, span
+from analysis.report.holdout import HELD_OUT, LEFT_OUT
+from analysis.report.study import Study, each, span
 
 TITLE = "Learning curves"
 # How far above the worst final loss a panel reaches: the first steps, alike in every run, would fill it.

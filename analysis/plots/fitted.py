@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from analysis.account import Account
 from analysis.law import Fit, unusable
+from analysis.optima.surfaces import Surface
 from analysis.plots.rows import RUNGS, Rows, Tint, label, scaled, tint
 from analysis.plots.style import FAINT, INK, PALETTE, canvas, losses, titles
-from analysis.surfaces import Surface
 
 TITLE = "The runs against the law"
 NORMAL = 1.96  # 95 % of normal scatter

@@ -3,9 +3,9 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.holdout import FITTED, HELD_OUT
 from analysis.plots.style import FAINT, INK, canvas, losses, said, short, size_key, sizes, titles
-from analysis.study import Study
+from analysis.report.holdout import FITTED, HELD_OUT
+from analysis.report.study import Study
 
 TITLE = "Prediction against measurement"
 

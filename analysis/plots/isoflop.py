@@ -6,12 +6,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.frontier import surface
-from analysis.holdout import FITTED
+from analysis.optima.frontier import surface
 from analysis.plots import frontier_line
 from analysis.plots.style import FAINT, INK, canvas, counts, flops, losses, power, said, titles
-from analysis.runs import SLACK
-from analysis.study import Study, span
+from analysis.report.holdout import FITTED
+from analysis.report.study import Study, span
+from analysis.tables.runs import SLACK
 
 TITLE = "IsoFLOP curves"
 MOST = 6  # more curves than this in a panel cannot be told apart

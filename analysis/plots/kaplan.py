@@ -5,11 +5,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import holdout
-from analysis.holdout import HELD_OUT
 from analysis.law import Fit
 from analysis.plots.style import MARKERS, PALETTE, canvas, counts, flops, losses, said, titles
-from analysis.study import Study, span
+from analysis.report import holdout
+from analysis.report.holdout import HELD_OUT
+from analysis.report.study import Study, span
 
 TITLE = "Power laws in one variable"
 AXES = {"N": "N, parameters", "D": "D, training tokens", "C": "C, training FLOPs"}

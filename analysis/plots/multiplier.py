@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.comparisons import Comparison
-from analysis.multipliers import Multiplier
+from analysis.comparing.comparisons import Comparison
+from analysis.comparing.multipliers import Multiplier
 from analysis.plots.style import INK, PALETTE, canvas, flops, said
 
 TITLE = "Effective compute"

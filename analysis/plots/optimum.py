@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from scipy.interpolate import Akima1DInterpolator
 
 from analysis.account import Account
-from analysis.isoflop import polynomial, spoken
-from analysis.optima import Optimum
+from analysis.optima.isoflop import polynomial, spoken
+from analysis.optima.optimum import Optimum
+from analysis.optima.vertices import Vertices
 from analysis.plots.rows import scaled
 from analysis.plots.style import INK, PALETTE, canvas, flops, losses, power, titles
-from analysis.replicates import run_column
-from analysis.vertices import Vertices
+from analysis.tables.replicates import run_column
 
 TITLE = "The compute optimum"
 ALONG = 60  # points of a line
@@ -201,7 +201,7 @@ def _profiles(axis: Axes, found: Optimum) -> str:
 
 
 def _curve(at: np.ndarray, x: np.ndarray, y: np.ndarray, curve: str) -> np.ndarray:
-    """The curve of `analysis.isoflop.minima`, (m,), at log sizes `at`."""
+    """The curve of `analysis.optima.isoflop.minima`, (m,), at log sizes `at`."""
     if curve != "akima":
         return np.polynomial.polynomial.polyval(at - x.mean(), polynomial(x, y[None], curve)[0][0])
     sizes, which = np.unique(x, return_inverse=True)

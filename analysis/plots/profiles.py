@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, LogLocator, M
 from analysis.account import Account
 from analysis.law import Fit
 from analysis.plots.style import INK, PALETTE, canvas, short
-from analysis.symbols import mathtext
+from analysis.report.symbols import mathtext
 
 TITLE = "How well each parameter is determined"
 COLUMNS = {4: 4, 5: 5, 7: 4, 8: 4}  # of so many panels; of other numbers, three

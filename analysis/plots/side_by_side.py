@@ -7,11 +7,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
 
-from analysis.comparison import caution
 from analysis.law import Fit
 from analysis.plots import frontier_line
 from analysis.plots.style import MARKERS, PALETTE, canvas, counts, flops, losses, said, titles
-from analysis.study import SURFACE, Study, span
+from analysis.report.caution import caution
+from analysis.report.study import SURFACE, Study, span
 
 TITLE = "Architectures side by side"
 SYMBOLS = {"alpha": "α", "beta": "β"}

@@ -5,10 +5,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.holdout import FITTED, HELD_OUT
 from analysis.plots import frontier_line
 from analysis.plots.style import INK, canvas, counts, losses, said, size_key, sizes, titles
-from analysis.study import Study, span
+from analysis.report.holdout import FITTED, HELD_OUT
+from analysis.report.study import Study, span
 
 TITLE = "Fitted surfaces"
 LEVELS = 9
