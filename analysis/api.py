@@ -55,12 +55,12 @@ def load(path: Path | str, columns: Mapping[str, str] | None = None, **how: Any)
 
 
 def fit(table: pd.DataFrame, law: Law, **knobs: Any) -> Fit:
-    """The law fitted to the table: see `analysis.fits.fit`, and `analysis.solver.solve.solve` for the knobs."""
+    """The law fitted to the table: see `analysis.fits.fit`, for the knobs `analysis.solver.solve.solve`."""
     return fits.fit(table, law, **{**DEFAULTS, **knobs})
 
 
 def compare(table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any) -> Comparison:
-    """The groups of rows with the same value of column `by`, compared: see `analysis.comparing.comparisons.compare`."""
+    """The groups of rows by column `by`: see `analysis.comparing.comparisons.compare`."""
     return comparisons.compare(table, law, by=by, **{**DEFAULTS, "profile": False, **COMPARED, **knobs})
 
 

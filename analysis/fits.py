@@ -50,7 +50,7 @@ def _run_of_rows(table: pd.DataFrame) -> str | None:
     return name if name is not None and table[name].duplicated().any() else None
 
 
-# A loss that many standard deviations under the floor is no scatter: it is of another data set, unit or metric.
+# A loss that many standard deviations under the floor is no scatter but of another data set, unit or metric.
 FAR = 6.0
 
 

@@ -18,9 +18,9 @@ COLUMNS = ("loss", "mean_lo95", "mean_hi95", "run_lo95", "run_hi95")
 def forecast(fit: Fit, points: pd.DataFrame) -> pd.DataFrame:
     """The points with `loss` (nats per token), the 95 % interval of the law's mean and that of a new run.
 
-    points: the law's inputs by column (C is filled in as 6 N D where it is wanted and missing). `extrapolates`
-    says which points lie beyond the fitted table. Raises ValueError for a missing or unusable input, and when
-    the fit carries no resamples.
+    points: the law's inputs by column (C is filled in as 6 N D where it is wanted and missing).
+    `extrapolates` says which points lie beyond the fitted table. Raises ValueError for a missing or unusable
+    input, and when the fit carries no resamples.
     """
     if fit.samples is None:
         raise ValueError("a forecast needs intervals: fit with bootstrap > 0")
@@ -109,10 +109,11 @@ class Audit:
 def audit(
     table: pd.DataFrame, law: Law, *, axes: Sequence[str], resamples: int = RESAMPLES, **knobs: Any
 ) -> Audit:
-    """Hold out the largest rows along each axis (columns such as C, N, D), at rolling cuts, and forecast them.
+    """Hold out the largest rows along each axis (C, N, D, ...), at rolling cuts, and forecast them.
 
     A cut that leaves too few rows or one size is skipped, and the note says so. resamples: behind each
-    forecast's interval; 0: none, and `inside` is NaN. knobs: those of `analysis.fits.fit`. Raises ValueError when the table itself cannot be fitted.
+    forecast's interval; 0: none, and `inside` is NaN. knobs: those of `analysis.fits.fit`. Raises ValueError
+    when the table itself cannot be fitted.
     """
     whole = fits.fit(table, law, **knobs | {"bootstrap": 0, "profile": False})
     used = table.loc[whole.used]

@@ -260,8 +260,8 @@ class Fit:
         """Interval (n, 2) for the law's mean loss, or for the loss of a new run (kind="run").
 
         A new run adds the scatter around the law: that of its part of the table, and outside the table that
-        of the noisiest part (`analysis.solver.scatter`), at a scale as unsure as the degrees of freedom leave it.
-        Raises ValueError when the fit has no resamples.
+        of the noisiest part (`analysis.solver.scatter`), at a scale as unsure as the degrees of freedom leave
+        it. Raises ValueError when the fit has no resamples.
         """
         if kind not in ("mean", "run"):
             raise ValueError(f"kind={kind!r} is none of mean, run")

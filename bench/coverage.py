@@ -158,7 +158,8 @@ def main(arguments: Sequence[str]) -> None:
                     cells.append(measure(pool, rows, clustered, kind, asked.tables, knobs))
                     show(cells[-1:])
     print(
-        f"* outside {AIM[0]:.0%} to {AIM[1]:.0%}; binomial standard error {np.sqrt(0.0475 / asked.tables):.1%}"
+        f"* outside {AIM[0]:.0%} to {AIM[1]:.0%}; "
+        f"binomial standard error {np.sqrt(0.0475 / asked.tables):.1%}"
     )
     result = {
         "provenance": provenance(" ".join(["python -m bench.coverage", *arguments])),

@@ -1,4 +1,4 @@
-"""What doors that read a table share: the table with its columns renamed, its parts, where a result came from."""
+"""What doors that read a table share: its columns renamed, its parts, and where a result came from."""
 
 import sys
 from typing import Any

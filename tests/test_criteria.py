@@ -1,4 +1,4 @@
-"""What is made small: derivatives are derivatives, and every minimum is the one an independent solver finds."""
+"""What is made small: derivatives are derivatives, and every minimum is what another solver finds."""
 
 import numpy as np
 import pytest

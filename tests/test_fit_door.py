@@ -79,7 +79,7 @@ def fitted(monkeypatch, out: Path, *words: str) -> dict:
 def isoflop(tmp_path_factory) -> Path:
     """Five budgets of seven sizes around the optimum: columns N, C, loss and nothing else."""
     C = np.repeat(np.geomspace(1e15, 1e19, 5), 7)
-    E, A, B, alpha, beta = TRUE
+    _, A, B, alpha, beta = TRUE
     G = (alpha * A / (beta * B)) ** (1 / (alpha + beta))
     N = G * (C / 6) ** (beta / (alpha + beta)) * np.tile(np.geomspace(1 / 5, 5, 7), 5)
     loss = Chinchilla().predict(TRUE, {"N": N, "D": C / (6 * N)})

@@ -116,7 +116,7 @@ class _All(KaplanN):
 
 @pytest.mark.parametrize(("above", "error"), [(1e20, 0.00890), (3e20, 0.0100), (1e21, 0.0105)])
 def test_the_240_points_forecast_their_larger_runs(points, above, error):  # noqa: F811
-    """Mean error as the optimum's to three digits; 90 to 99 % of the runs inside the interval for a new run."""
+    """Mean error as the optimum's to three digits; 90 to 99 % of the runs inside their interval."""
     small, large = points[points.C < above], points[points.C >= above]
     out = forecast(fit(small, LAW, **KNOBS | {"bootstrap": 1000}), large.drop(columns="loss"))
     y = large.loss.to_numpy()

@@ -39,7 +39,8 @@ def test_noise_of_least_squares_is_inverse_variance():
 
 
 def test_noise_recovers_what_equal_noise_loses():
-    """Half the rows twenty times noisier: told so, the fit comes five times closer to the planted exponent."""
+    """Half the rows twenty times noisier: told so, the fit comes five times closer to the planted
+    exponent."""
     off = {"told": [], "not told": []}
     for seed in range(12):
         rng = np.random.default_rng(seed)

@@ -1,4 +1,5 @@
-"""Profiles: the closed form of a straight line, the truth held as often as said, and no end where there is none."""
+"""Profiles: the closed form of a straight line, the truth held as often as said, and no end where there is
+none."""
 
 import numpy as np
 import pytest
@@ -61,7 +62,8 @@ def test_a_factor_is_profiled_in_its_own_unit():
 
 
 def test_an_open_end_is_a_verdict():
-    """Losses that hardly fall: any E down to 0 does, with an exponent to match, and none of it is told apart."""
+    """Losses that hardly fall: any E down to 0 does, with an exponent to match, and none of it is told
+    apart."""
     C = np.geomspace(1e18, 1e19, 14)
     loss = (1.5 + 2e3 * C**-0.18) * np.exp(0.02 * np.random.default_rng(3).standard_normal(14))
     fit = profile(SaturatingC(), {"C": C, "loss": loss}, criterion="mse")

@@ -22,7 +22,8 @@ def line(rows: int, seed: int, runs: int | None = None, common: float = 0.0) -> 
 
 
 def test_every_scheme_agrees_on_independent_equal_scatter():
-    """300 rows by least squares: all estimate one standard error, the closed form of a straight line's slope."""
+    """300 rows by least squares: all estimate one standard error, the closed form of a straight line's
+    slope."""
     table = line(300, seed=0)
     x = np.log(table["N"])
     r = np.log(table["loss"]) - np.polyval(np.polyfit(x, np.log(table["loss"]), 1), x)

@@ -11,7 +11,8 @@ def logs(n: int, seed: int = 0) -> np.ndarray:
 
 
 def test_equal_scatter_is_one_figure():
-    """At the 1 % level, over 200 tables of equal scatter, no more than 6 (three standard errors) are split."""
+    """At the 1 % level, over 200 tables of equal scatter, no more than 6 (three standard errors) are
+    split."""
     split = 0
     for seed in range(200):
         r = 0.01 * np.random.default_rng(seed).standard_normal(80)

@@ -21,8 +21,9 @@ def scatter(
     """(R, n) draws of the scatter behind the residuals (n,) of a fit with gradient J (n, P).
 
     Each group at its own scale; the shape is that of all together, smoothed and symmetric as in
-    `analysis.solver.resample.residual`. Rows of a cluster, and of a unit, have an effect in common (a random-effects
-    bootstrap, Davison & Hinkley 1997, sec. 3.8), of a variance as unsure in each draw as `variances` has it.
+    `analysis.solver.resample.residual`. Rows of a cluster, and of a unit, have an effect in common (a
+    random-effects bootstrap, Davison & Hinkley 1997, sec. 3.8), of a variance as unsure in each draw as
+    `variances` has it.
     """
     n, P = J.shape
     rows = np.bincount(pairing.group)

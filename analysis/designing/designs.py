@@ -91,12 +91,13 @@ def design(
     """Choose out of `candidates` the runs that make `target` surest.
 
     runs: the table behind the fit, whose information is kept; None to plan from the fitted parameters alone.
-    candidates: runs that one could do, columns of the law's inputs and C (FLOPs): see `analysis.designing.candidates`.
-    flops_budget: FLOPs of all of them together. target, at: as in `analysis.designing.targets.Target`; `loss` with C
-    alone in `at` means at the fitted compute optimum of C. count: at most so many runs, and at most
-    `replicates` of each candidate. draws: over so many bootstrap draws of the fit the choice is averaged; 0,
-    or a fit without draws, makes it a local one. flops: C = flops N D in the compute optimum. knobs: the
-    columns that the fit was made with (weights, which count as precisions, and noise), if any.
+    candidates: runs that one could do, columns of the law's inputs and C (FLOPs): see
+    `analysis.designing.candidates`. flops_budget: FLOPs of all of them together. target, at: as in
+    `analysis.designing.targets.Target`; `loss` with C alone in `at` means at the fitted compute optimum of C.
+    count: at most so many runs, and at most `replicates` of each candidate. draws: over so many bootstrap
+    draws of the fit the choice is averaged; 0, or a fit without draws, makes it a local one. flops: C = flops
+    N D in the compute optimum. knobs: the columns that the fit was made with (weights, which count as
+    precisions, and noise), if any.
 
     Method: c-optimal design. A run with gradient x of its log loss adds x x' / (scale^2 inefficiency) to the
     Fisher information M, and a target with gradient g has variance g' M^-1 g (Chernoff 1953; Atkinson, Donev

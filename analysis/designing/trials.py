@@ -47,7 +47,8 @@ def tally(
 ) -> dict[str, Any]:
     """What became of the fits, each with the objective found from the truth, to tables of n rows.
 
-    Returns tables, verdicts, not_converged, better, coverage: see `analysis.designing.recovery.Recovery.checked`.
+    Returns tables, verdicts, not_converged, better, coverage: see
+    `analysis.designing.recovery.Recovery.checked`.
     """
     verdicts = Counter(fit if isinstance(fit, str) else fit.status for fit, _ in users)
     done = [(fit, near) for fit, near in users if isinstance(fit, Fit)]

@@ -1,7 +1,7 @@
 """What a fit makes small: robust losses of the residuals of log L, or of L itself.
 
-Every criterion is a sum over rows, so that its minimum does not depend on how many rows there are, and so that
-a tolerance on the gradient means the same for every table. Residuals r are (S, n).
+Every criterion is a sum over rows, so that its minimum does not depend on how many rows there are, and so
+that a tolerance on the gradient means the same for every table. Residuals r are (S, n).
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def bayesian(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int,
     return problem.refit(theta, weights=problem.each_row(drawn))
 
 
-# Variance of a cluster's weight is 1 + LUMPS / sqrt(clusters): what intervals of 8 to 40 runs, with two to six
-# checkpoints each, turned out to need, at Huber's delta = 1e-3 and half the variance common to a run.
+# Variance of a cluster's weight is 1 + LUMPS / sqrt(clusters): what intervals of 8 to 40 runs, with two to
+# six checkpoints each, turned out to need, at Huber's delta = 1e-3 and half the variance common to a run.
 LUMPS = 1.0
 
 
@@ -73,8 +73,8 @@ def square_share(problem: Problem, residuals: np.ndarray) -> float:
 # How far draws of a criterion with a corner keep from the fit, of where their refit puts them. Resampled
 # medians spread too far at any size met here, as the rows around the corner come in lumps (Hall & Martin 1991
 # for one median). Measured for Huber's loss at delta = 1e-3 and 0.6 % scatter: without it intervals of 60 and
-# 240 rows hold the truth 97 to 98 % of the time, with it 95 to 96 %, and 94 % where the scatter is heavy-tailed
-# or uneven.
+# 240 rows hold the truth 97 to 98 % of the time, with it 95 to 96 %, and 94 % where the scatter is
+# heavy-tailed or uneven.
 CALM = 0.93
 
 
@@ -185,8 +185,9 @@ METHODS: dict[str, Method] = {
     "asymptotic": asymptotic,
 }
 
-# bench/results/coverage.json has the measurement. Exponential weights hold the truth as often as they say from
-# a dozen rows on, where pairs are too wide; from about here on the two agree, and pairs are what is published.
+# bench/results/coverage.json has the measurement. Exponential weights hold the truth as often as they say
+# from a dozen rows on, where pairs are too wide; from about here on the two agree, and pairs are what is
+# published.
 PAIRS_FROM = 120
 # A refit of a thousand resamples of more rows than this takes minutes and moves no interval by a tenth.
 ASYMPTOTIC_FROM = 5000

@@ -11,7 +11,7 @@ from analysis.solver.problem import Problem
 
 @dataclass(frozen=True)
 class Sandwich:
-    """(P, P) matrices in centred working coordinates, zero for what is fixed, at a bound or without effect."""
+    """(P, P) matrices in centred working coordinates, zero for what is fixed, at a bound or idle."""
 
     bread: np.ndarray
     """Inverse curvature of the criterion: how far its minimum gives way."""

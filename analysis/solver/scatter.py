@@ -1,4 +1,4 @@
-"""How far the loss of one run lies from the law: as large everywhere, or not; and where nothing is known of it."""
+"""How far the loss of one run lies from the law, along the table and beyond it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Scatter:
     pooled: float
     freedom: int
     directions: list[list[float]]
-    """Combinations of log inputs along which the table has a range: each input, sums and differences of two."""
+    """Combinations of log inputs that the table has a range of: each, and sums and differences of two."""
     low: list[float]
     high: list[float]
     """(directions,) the table's range along each."""
@@ -47,7 +47,8 @@ class Scatter:
         nothing says which quarter it is like, that of the noisiest."""
         if self.along is None:
             return np.full(len(logs), self.pooled)
-        assert self.edges is not None and self.quarters is not None
+        assert self.edges is not None
+        assert self.quarters is not None
         place = np.searchsorted(self.edges, logs @ np.array(self.directions[self.along]))
         return np.where(self.outside(logs), max(self.quarters), np.array(self.quarters)[place])
 

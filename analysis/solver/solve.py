@@ -60,13 +60,13 @@ def solve(
     """Fit `law` to the rows of `table` (its inputs and `loss`) by the sum of a robust loss of residuals.
 
     delta: where Huber's loss turns linear. bootstrap: resamples behind stderr, interval95 and samples; 0
-    leaves those empty. interval: how they are drawn, see `analysis.solver.resample`. profile: add each parameter's
-    profile to the certificate. starts: (S, P) published parameters to start from besides the law's own.
-    knobs: criterion (see `analysis.solver.criteria`); weights, noise, cluster: names of columns that hold each row's
-    weight in the sum, the standard deviation of its log loss up to a common factor, and the run it belongs
-    to; fixed: published parameters that are not fitted.
-    Raises ValueError when the table lacks a column, holds a value that has no logarithm, or has fewer rows
-    than the law has parameters, plus one.
+    leaves those empty. interval: how they are drawn, see `analysis.solver.resample`. profile: add each
+    parameter's profile to the certificate. starts: (S, P) published parameters to start from besides the
+    law's own. knobs: criterion (see `analysis.solver.criteria`); weights, noise, cluster: names of columns
+    that hold each row's weight in the sum, the standard deviation of its log loss up to a common factor, and
+    the run it belongs to; fixed: published parameters that are not fitted. Raises ValueError when the table
+    lacks a column, holds a value that has no logarithm, or has fewer rows than the law has parameters, plus
+    one.
     """
     asked = problem(law, table, delta=delta, **knobs)
     method = chosen(interval, asked)
@@ -142,7 +142,7 @@ def _uncertainty(
 
 
 def _settle(asked: Problem, first: np.ndarray) -> tuple[Problem, Minimum]:
-    """All starts for a while, then those that may win until they stand still; at the criterion's own scale."""
+    """All starts for a while, then those that may win until they stand still, at the criterion's scale."""
     if len(asked.y) > ENOUGH:
         first = _from_a_share(asked, first)
     found = _race(asked, first)

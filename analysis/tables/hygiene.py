@@ -68,9 +68,9 @@ CHECKS = (
 def inspect(table: pd.DataFrame) -> list[Flag]:
     """All flags that the table's columns give reason for, those that drop rows first.
 
-    table: one of `analysis.tables.runs`: N, D, C, loss are numbers. What its columns cannot tell is not flagged, and
-    listed by `unchecked`. What a flag drops, later checks do not look at: what is suspected of the rest does
-    not hang on it. Raises ValueError for a table whose index names two rows alike.
+    table: one of `analysis.tables.runs`: N, D, C, loss are numbers. What its columns cannot tell is not
+    flagged, and listed by `unchecked`. What a flag drops, later checks do not look at: what is suspected of
+    the rest does not hang on it. Raises ValueError for a table whose index names two rows alike.
     """
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]

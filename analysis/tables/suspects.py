@@ -44,8 +44,8 @@ def above_neighbours(table: pd.DataFrame) -> Iterator[Flag]:
 
 
 # Eight standard deviations of noise, as each row is compared with many and its scale is a rough one: on clean
-# tables of normal noise that flags about 2 in 1,000. At least 1 %, what seeds alone may do; and 10 % where a table
-# is too short to show its noise.
+# tables of normal noise that flags about 2 in 1,000. At least 1 %, what seeds alone may do; and 10 % where a
+# table is too short to show its noise.
 WORSE_SIGMAS, WORSE, WORSE_UNKNOWN = 8, np.log(1.01), np.log(1.1)
 
 
