@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES, choices=SIZES)
     parser.add_argument("--scatters", nargs="+", default=SCATTERS[:1], choices=SCATTERS)
     parser.add_argument("--units", nargs="+", default=["rows", "runs"], choices=["rows", "runs"])
-    parser.add_argument("--bootstrap", type=int, default=400, help="resamples behind an interval")
+    parser.add_argument("--bootstrap", type=int, default=300, help="resamples behind an interval")
     parser.add_argument("--interval", default=DEFAULTS["interval"], help="how they are drawn")
     parser.add_argument("--criterion", default=DEFAULTS["criterion"])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "coverage.json")

@@ -41,9 +41,10 @@ def bayesian(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int,
     return problem.refit(theta, weights=problem.each_row(drawn))
 
 
-# Variance of a cluster's weight is 1 + LUMPS / sqrt(clusters): what intervals of 8 to 40 runs, with two to
-# six checkpoints each, turned out to need, at Huber's delta = 1e-3 and half the variance common to a run.
-LUMPS = 1.0
+# Variance of the weight of a run of m rows, of k runs: CALM^2 + (1 - 1/m) LUMPS / sqrt(k), which for m = 1 is
+# what `calmed` makes of single rows. Set so that 8 to 40 runs of two to six checkpoints, half of the variance
+# common to a run, hold the truth as often as they say at Huber's delta = 1e-3.
+LUMPS = 2.1
 
 
 def _widened(problem: Problem, residuals: np.ndarray) -> float:
@@ -57,7 +58,9 @@ def _widened(problem: Problem, residuals: np.ndarray) -> float:
     k, P = problem.units, int(problem.free.sum())
     left = max(k - P, 2)
     square = float((stats.t.ppf(0.975, left) / stats.norm.ppf(0.975)) ** 2 * k / left)
-    corner = 1.0 if problem.cluster is None else 1 + LUMPS / np.sqrt(k)
+    corner = 1.0
+    if problem.cluster is not None:
+        corner = CALM**2 + (1 - k / len(residuals)) * LUMPS / np.sqrt(k)
     share = square_share(problem, residuals)
     return corner ** (1 - share) * square**share
 
