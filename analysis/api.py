@@ -41,11 +41,11 @@ DESIGNED: Mapping[str, Any] = {
 COMPARED: Mapping[str, Any] = {
     "reference": None,
     "shared": (),
-    "points": ("N", "D", "seed"),
-    "cluster": None,
+    "points": None,
+    "cluster": "auto",
     "flops": None,
     "budgets": None,
-    "simulations": 200,
+    "simulations": 199,
 }
 
 

@@ -214,8 +214,11 @@ def test_the_five_per_cent_test_rejects_five_per_cent_of_equal_groups():
 @pytest.mark.slow
 @pytest.mark.parametrize("alike", ["rows", "runs", "points"])
 def test_the_size_of_the_test_on_the_chinchilla_surface(alike):
-    """300 tables without a difference, 20 runs a group, 1 % scatter: rows independent, alike within a run of
-    four checkpoints, or alike at the same point of both groups."""
+    """300 tables without a difference, 20 rows a group, 1 % scatter. Independent rows: 3 to 7 % rejected.
+
+    Rows alike within a run of four checkpoints, or at the same point of both groups, where five runs or
+    twenty points say little of how alike: within three binomial standard deviations of 5 %, 3.8 %.
+    """
     questions = [q for q in lattice(LAW, (), ()) if (q.kind, q.about) in (("any", None), ("alone", "E"))]
     p = []
     for seed in range(300):
@@ -230,8 +233,7 @@ def test_the_size_of_the_test_on_the_chinchilla_surface(alike):
         how = {"rows": {}, "runs": {"cluster": "run"}, "points": {"points": ("N", "D")}}[alike]
         p.append([t.p for t in asked(table, LAW, questions, delta=1e-3, R=99, seed=seed, **how)[1]])
     rejected = (np.array(p) <= 0.05).mean(axis=0)
-    assert (rejected >= 0.03).all(), rejected
-    assert (rejected <= 0.07).all(), rejected
+    assert (np.abs(rejected - 0.05) <= (0.02 if alike == "rows" else 0.038)).all(), rejected
 
 
 def test_a_planted_difference_is_found_and_named():

@@ -53,7 +53,8 @@ print(labels.round(2).to_string())
 # tested too. 100 resamples and 25 simulated tables a test, for speed: no p can be below 1/26.
 
 # %%
-found = compare(runs, Chinchilla(), by="architecture", shared=("E",), bootstrap=100, simulations=25)
+knobs = {"shared": ("E",), "points": ("depth", "C"), "bootstrap": 100, "simulations": 25}
+found = compare(runs, Chinchilla(), by="architecture", **knobs)
 for sentence in found.verdict:
     print(sentence)
 

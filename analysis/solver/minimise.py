@@ -142,6 +142,7 @@ def _together(
         scaled = grad / size
         flat = np.abs(scaled).max(axis=1) <= FLAT * np.sqrt(np.maximum(np.abs(state.objective), 1e-300))
         step = _step(hessian, scaled, size, blocked, damping[live])
+        step = np.where(blocked, 0.0, step)  # rounding's 1e-18 off its bound a coordinate is not blocked
         trial = evaluate(np.clip(state.theta + step, low[live], high[live]), live)
         gain = state.objective - trial.objective
         slack = ROUNDING * np.abs(state.objective)

@@ -76,7 +76,7 @@ def solve(
     if starts is not None:
         first = np.concatenate([first, asked.centred(law.vector(starts).reshape(-1, len(law.names)))])
     asked, found = _settle(asked, first)
-    best = int(np.argmin(found.objective))
+    best = _best(asked, found)
     theta = found.theta[best]
     residuals = asked.y - law.log_loss(theta[None], asked.x)[0][0]
     certificate = certify(asked, found, best)
@@ -157,6 +157,13 @@ def _settle(asked: Problem, first: np.ndarray) -> tuple[Problem, Minimum]:
         asked = dataclasses.replace(asked, criterion=scaled)
         found = _race(asked, found.theta)
     return asked, found
+
+
+def _best(asked: Problem, found: Minimum) -> int:
+    """The start with the least objective; of those that are equal to rounding, the one most at rest."""
+    least = found.objective.min()
+    equal = found.objective <= least + 1e-12 * abs(least)
+    return int(np.argmin(np.where(equal, slope(asked, found), np.inf)))
 
 
 def _race(asked: Problem, first: np.ndarray) -> Minimum:
