@@ -16,11 +16,13 @@ from analysis.optima.conventions import conventions as conventions_of
 from analysis.optima.conventions import said
 from analysis.optima.disagreements import disagreement
 from analysis.optima.optimum import Optimum
+from analysis.tables.columns import check_positive
 from analysis.tables.replicates import SeedNoise, seed_noise
 
 AXES = ("C", "N", "D")
 BEYOND = (1, 10, 100)  # the budgets to plan for: the largest run's, and two decades more
 PARAMETRIC = "approach3"
+SAME_COST = 0.02  # rounding of FLOPs in a table
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ def account(
     conventions: fit under every N and C that the table carries. knobs: those of `analysis.fits.fit`.
     Raises ValueError in one line.
     """
+    if not flops > 0:
+        raise ValueError(f"flops={flops} is not positive")
+    if budgets is not None and not all(C > 0 for C in budgets):
+        raise ValueError(f"budgets={list(budgets)}: FLOPs are positive numbers")
     other = method not in (None, PARAMETRIC)
     losers: dict[str, Any] = {}
     found, fit, refused = None, None, None
@@ -159,7 +165,10 @@ def _all_three(rows: pd.DataFrame, asked: Mapping[str, Any]) -> dict[str, Any]:
 def _counted(
     rows: pd.DataFrame, law: Law | None, method: str, counting: Mapping[str, Any], knobs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    found = conventions_of(rows, law, method=method, **counting, **{**knobs, "profile": False})
+    try:
+        found = conventions_of(rows, law, method=method, **counting, **{**knobs, "profile": False})
+    except ValueError as error:
+        return {"said": f"not compared: {error}", "each": []}
     return {"said": said(found), "each": [one.to_json() for one in found]}
 
 
@@ -176,7 +185,7 @@ def _of_size_and_data(fit: Fit) -> bool:
 
 
 def _budgets(rows: pd.DataFrame) -> list[float]:
-    return [k * float(rows["C"].to_numpy().max()) for k in BEYOND]
+    return [k * float(check_positive(rows, "C").max()) for k in BEYOND]
 
 
 def _closed_form(
@@ -188,4 +197,8 @@ def _closed_form(
             return None
         raise ValueError(f"method={method}: the law {fit.law.name} is not one of N and D")
     at = list(budgets) if budgets else _budgets(rows)
-    return fit.optimum(at, flops=flops) | {"C": at, "flops": flops, "method": PARAMETRIC}
+    told = {"C": at, "flops": flops, "method": PARAMETRIC}
+    cost = float((rows.C / (rows.N * rows.D)).median())
+    if abs(cost / flops - 1) > SAME_COST:
+        told["status"] = f"under C = {flops:g} N D, though the table's own C is {cost:.3g} N D in the median"
+    return fit.optimum(at, flops=flops) | told

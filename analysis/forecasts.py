@@ -24,7 +24,7 @@ def forecast(fit: Fit, points: pd.DataFrame) -> pd.DataFrame:
     """
     if fit.samples is None:
         raise ValueError("a forecast needs intervals: fit with bootstrap > 0")
-    out = points.copy()
+    out = points.rename(columns={"loss": "loss_observed"})
     if "C" in fit.law.inputs and "C" not in out and {"N", "D"} <= set(out):
         out["C"] = 6 * out.N * out.D
     out["loss"] = fit.predict(out)

@@ -11,14 +11,13 @@ from typing import Any
 import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from rich.console import Console
 
-from analysis.account import Account, account
+from analysis.account import Account, Auto, account
 from analysis.forecasts import forecast
 from analysis.report import told
 from analysis.report.fit_page import page
-from analysis.tables import runs
 from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically
@@ -33,9 +32,15 @@ def main(cfg: DictConfig) -> None:
     table = tables.read(cfg)
     knobs: dict[str, Any] = {name: cfg[name] for name in (*KNOBS, *OPTIMUM)}
     knobs |= {"audited": cfg.audit, "fixed": OmegaConf.to_container(cfg.fixed)}
-    knobs |= {"budgets": None if cfg.budgets is None else list(cfg.budgets)}
+    knobs |= {name: tables.number(cfg, name) for name in ("delta", "flops")}
+    knobs |= {name: tables.number(cfg, name, whole=True, least=0) for name in ("bootstrap", "seed")}
+    knobs["budgets"] = _budgets(cfg.budgets)
     # Points that cannot be used are told before minutes go into a fit.
-    points = None if cfg.forecast is None else runs.load(cfg.forecast)
+    points = None
+    if cfg.forecast is not None:
+        points = tables.points(cfg, next(iter(law.candidates.values())) if isinstance(law, Auto) else law)
+        if not knobs["bootstrap"]:
+            raise ValueError("bootstrap=0 leaves no intervals, and forecast asks for them")
     found: dict[str | None, Account] = {}
     refused: dict[str, str] = {}
     for name, rows in tables.parts(table).items():
@@ -66,6 +71,17 @@ def main(cfg: DictConfig) -> None:
     console.print(f"written to {out / 'fit.json'} and fit.html", soft_wrap=True)
 
 
+def _budgets(asked: Any) -> list[float] | None:
+    """FLOPs: a number, a list of them, or null."""
+    if asked is None:
+        return None
+    listed = list(asked) if isinstance(asked, ListConfig) else [asked]
+    for C in listed:
+        if isinstance(C, bool) or not isinstance(C, int | float):
+            raise ValueError(f"budgets={asked}: {C!r} is not a number of FLOPs")
+    return [float(C) for C in listed]
+
+
 def _json(found: dict[str | None, Account], refused: dict[str, str], origin: dict[str, Any]) -> str:
     made = {"provenance": origin}
     whole: dict[str, Any] = {str(name): one.to_json() | made for name, one in found.items()}
@@ -76,11 +92,16 @@ def _json(found: dict[str | None, Account], refused: dict[str, str], origin: dic
 
 
 def _forecasts(found: dict[str | None, Account], points: pd.DataFrame) -> pd.DataFrame:
-    """One table of forecasts, with a column `architecture` where the fits are apart by it."""
+    """One table of forecasts. Where fits are apart by architecture, points that name theirs are forecast by
+    its fit, points that name none by each."""
     parts = []
+    named = tables.BY in points and None not in found
+    if named and (unknown := set(points[tables.BY].astype(str)) - {str(name) for name in found}):
+        raise ValueError(f"forecast: no fit of {tables.BY} {sorted(unknown)[0]}")
     for name, one in found.items():
-        if one.fit is not None:
-            part = forecast(one.fit, points.sort_index())
+        its = points.loc[points[tables.BY].astype(str) == name] if named else points
+        if one.fit is not None and len(its):
+            part = forecast(one.fit, its)
             parts.append(part if name is None else part.assign(**{tables.BY: name}))
     if not parts:
         raise ValueError("forecast: no law could be fitted, so there is nothing to forecast by")

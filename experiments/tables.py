@@ -1,11 +1,14 @@
 """What doors that read a table share: its columns renamed, its parts, and where a result came from."""
 
+import math
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from analysis.law import Law
 from analysis.tables import runs
 from scalelaw.provenance import provenance
 
@@ -15,13 +18,42 @@ BY = "architecture"
 def read(cfg: DictConfig) -> pd.DataFrame:
     """The table of `cfg.table` under the names of `cfg.columns`. Raises ValueError."""
     # A name that maps to itself may be missing.
-    columns = {str(ours): str(theirs) for ours, theirs in cfg.columns.items() if ours != theirs}
-    return runs.load(cfg.table, columns, history=bool(cfg.get("history", False)))
+    return runs.load(cfg.table, _columns(cfg), history=bool(cfg.get("history", False)))
+
+
+def points(cfg: DictConfig, law: Law) -> pd.DataFrame:
+    """The table of `cfg.forecast`, columns named as in `cfg.table` or as here. Raises ValueError."""
+    theirs = set(runs.load(cfg.forecast))
+    mapped = {ours: name for ours, name in _columns(cfg).items() if name in theirs}
+    there = runs.load(cfg.forecast, mapped).sort_index()
+    if "C" in law.inputs and "C" not in there and {"N", "D"} <= set(there):
+        there["C"] = 6 * there.N * there.D
+    try:
+        law.logs(there)
+    except ValueError as error:
+        raise ValueError(f"{cfg.forecast}: {error}") from error
+    return there
+
+
+def _columns(cfg: DictConfig) -> dict[str, str]:
+    return {str(ours): str(theirs) for ours, theirs in cfg.columns.items() if ours != theirs}
+
+
+def number(cfg: DictConfig, name: str, *, whole: bool = False, least: float | None = None) -> float | int:
+    """The knob `name` as a number. Raises ValueError naming it for anything else, or one too small."""
+    value = cfg[name]
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or (whole and value != int(value)) or (least is not None and value < least):
+        kind = "a whole number" if whole else "a number"
+        raise ValueError(
+            f"{name}={value}: has to be {kind}" + ("" if least is None else f" of at least {least:g}")
+        )
+    return int(value) if whole else float(value)
 
 
 def parts(table: pd.DataFrame) -> dict[str | None, pd.DataFrame]:
     """The rows of each architecture, in the order of their names; under None all, where none is told."""
-    if BY not in table:
+    if BY not in table or bool(np.asarray(table[BY].isna()).all()):
         return {None: table}
     groups = pd.Series(table[BY])
     if groups.isna().any():

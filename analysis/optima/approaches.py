@@ -135,8 +135,11 @@ def _envelope(
         how = "tables simulated on the fitted surface, the bias there taken off"
         some = draws.a[np.isfinite(draws.a)]
         if len(some) and np.ptp(some) <= 1e-9 * abs(some[0]):
-            draws = None
-            told.append("no interval: every simulated table has the same winners, those of the grid of sizes")
+            draws = winners.within_grid(points, rows, budgets, R, seed)
+            how = "winners anywhere up to half way to the next size"
+            told.append("every simulated table has the same winners: the interval is the distance of sizes")
+        else:
+            told.append("the interval is of `bias.corrected`, the values with the envelope's bias taken off")
     elif R:
         draws, how = winners.drawn(reader, loss, budgets, R, seed), "runs drawn with replacement"
         told.append("that lucky runs win is not in the interval: give a fitted law of N and D to see it")

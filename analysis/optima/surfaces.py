@@ -78,7 +78,8 @@ class Surface:
         with np.errstate(over="ignore"):
             table = pd.DataFrame({"C": C, "N": np.exp(best.log_N[0]), "D": np.exp(best.log_D[0])})
         table = table.loc[~(unusable(table.N.to_numpy()) | unusable(table.D.to_numpy()))]
-        return table.assign(loss=self.fit.predict(table) if len(table) else [])
+        inputs = pd.DataFrame(self.fit.law.frontier(table.N, table.D, table.C))
+        return table.assign(loss=self.fit.predict(inputs) if len(table) else [])
 
     def read(self, losses: np.ndarray, budgets: np.ndarray) -> Exponents:
         """Refit to each of losses (R, n), from the optimum."""

@@ -157,6 +157,27 @@ class Curves:
         return pd.DataFrame({"run": [self.runs[i] for i in g], "C": C, "N": N, "D": D, "loss": least[middle]})
 
 
+def within_grid(
+    points: pd.DataFrame, rows: pd.DataFrame, budgets: np.ndarray, R: int, seed: int
+) -> Exponents:
+    """R draws of winners that lie anywhere up to half way to the next size trained at their C.
+
+    What an envelope leaves open where scatter never changes its winners: the best size of a ladder is known
+    to the distance of its rungs.
+    """
+    log_C, log_N, log_D = (np.log(points[name].to_numpy(float)) for name in ("C", "N", "D"))
+    low, high = np.zeros(len(points)), np.zeros(len(points))
+    at = np.log(rows.C.to_numpy(float))
+    for k, centre in enumerate(log_C):
+        near = np.abs(at - centre) <= np.log(SLACK)
+        sizes = np.unique(np.log(rows.N.to_numpy(float)[near if near.sum() > 1 else slice(None)])) - log_N[k]
+        low[k] = sizes[sizes < 0].max(initial=-np.inf) / 2 if (sizes < 0).any() else 0.0
+        high[k] = sizes[sizes > 0].min(initial=np.inf) / 2 if (sizes > 0).any() else 0.0
+    shift = np.random.default_rng(seed).uniform(low, high, size=(R, len(points)))
+    used = np.ones(shift.shape, dtype=bool)
+    return regress(log_C, log_N + shift, log_D - shift, used, budgets)
+
+
 def of_runs(rows: pd.DataFrame) -> Scatter | Curves:
     """Learning curves where a run (column `run` or the like) has several rows, else a scatter.
 

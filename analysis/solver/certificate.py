@@ -15,6 +15,9 @@ GRADIENT = 1e-8
 
 # Two minima are one when no row's predicted log loss differs by more than this.
 SAME_CURVE = 1e-5
+# And no parameter by more than this share: with D in proportion to N the two terms of a law can change places
+# without a trace in the losses.
+SAME_PARAMS = 0.02
 
 # Columns of the gradient, scaled to unit length: below this singular value a direction of the parameters
 # changes no prediction that double precision can see.
@@ -81,12 +84,16 @@ def _minima(problem: Problem, found: Minimum) -> list[dict[str, Any]]:
         if not np.isfinite(found.objective[i]):
             break
         curve = problem.law.log_loss(found.theta[i : i + 1], problem.x)[0][0]
-        same = [k for k, seen in enumerate(curves) if np.abs(curve - seen).max() < SAME_CURVE]
+        published = problem.published(found.theta[i])
+        same = [
+            k
+            for k, (seen, params) in enumerate(curves)
+            if np.abs(curve - seen).max() < SAME_CURVE and np.allclose(published, params, rtol=SAME_PARAMS)
+        ]
         if same:
             out[same[0]]["starts"] += 1
         elif settled[i]:
-            curves.append(curve)
-            published = problem.published(found.theta[i])
+            curves.append((curve, published))
             out.append(
                 {
                     "objective": float(found.objective[i]),

@@ -55,6 +55,8 @@ class Problem:
         losses = _positive(table, "loss")
         free = len(law.names) - len(fixed)
         need = free + 1
+        if free <= 0:
+            raise ValueError(f"fixed: every parameter of {law.name} is given, so none is left to fit")
         if len(losses) < need:
             raise ValueError(f"{len(losses)} rows for the {free} parameters of {law.name}: it takes {need}")
         x, y = law.logs(table), np.log(losses)
@@ -145,7 +147,13 @@ class Problem:
 def _positive(table: Table, name: str) -> np.ndarray:
     if name not in table:
         raise ValueError(f"column {name}: missing")
-    values = np.asarray(table[name], dtype=float)
+    try:
+        values = np.asarray(table[name], dtype=float)
+    except (TypeError, ValueError):
+        read = pd.to_numeric(pd.Series(np.asarray(table[name])), errors="coerce")
+        text = np.isnan(np.asarray(read, dtype=float))
+        shown = np.asarray(table[name])[text][0]
+        raise ValueError(f"{_place(table, text, name)}: {shown!r} is not a number") from None
     if (bad := unusable(values)).any():
         raise ValueError(f"{_place(table, bad, name)}: {complaint(values[bad][0])}")
     return values
@@ -195,4 +203,8 @@ def _held(law: Law, fixed: Mapping[str, float], x_unit: np.ndarray, y_unit: floa
         name = law.names[at[int(loose.argmax())]]
         raise ValueError(f"fixed.{name}: it has a meaning only together with its exponent: fix that too")
     held[at] = both[0]
+    low, high = law.bounds.T
+    beyond = [name for name, p in zip(fixed, at, strict=True) if not low[p] <= held[p] <= high[p]]
+    if beyond:
+        raise ValueError(f"fixed.{beyond[0]}={fixed[beyond[0]]:g}: {law.name} has no such value")
     return held

@@ -120,6 +120,8 @@ def _one(
     out = turned.out_of(starts)[:, p]
     able = (out >= problem.bounds[p, 0]) & (out <= problem.bounds[p, 1])
     at, starts = at[able], starts[able]
+    if not len(at):
+        return {"value": [], "rise": [], "allowed": None, "interval95": [None, None]}
     bounds = np.repeat(problem.bounds[None], len(at), axis=0)
     bounds[:, p] = at[:, None]
     best = minimise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,8 @@ def solve(
     lacks a column, holds a value that has no logarithm, or has fewer rows than the law has parameters, plus
     one.
     """
+    if unknown := set(knobs) - set(inspect.signature(problem).parameters):
+        raise ValueError(f"unknown knob {sorted(unknown)[0]!r}")
     asked = problem(law, table, delta=delta, **knobs)
     method = chosen(interval, asked)
     if bootstrap < 0:
@@ -87,7 +90,8 @@ def solve(
         certificate["profile"] = profile_of(asked, theta, objective, spread, level=0.95)
     draws, stderr, interval95 = None, {}, {}
     resampling: dict = {"method": None, "resamples": 0}
-    if bootstrap:
+    few = asked.cluster is not None and asked.units <= asked.free.sum()
+    if bootstrap and not few:
         drawn = METHODS[method](asked, theta, residuals, bootstrap, seed)
         raw, kept = asked.published(drawn.theta), drawn.theta
         if method in CORNERED:
@@ -105,7 +109,7 @@ def solve(
         interval95=interval95,
         objective=float(found.objective[best]),
         n=len(residuals),
-        status=verdict(certificate, asked),
+        status=_status(verdict(certificate, asked), asked.units if few else None),
         certificate=certificate,
         delta=delta,
         scatter=scatter(
@@ -116,11 +120,25 @@ def solve(
         ),
         criterion=knobs.get("criterion", "huber_log"),
         fixed=dict(knobs.get("fixed") or {}),
+        noise=_noise(table, knobs.get("noise")),
         residuals=residuals[np.argsort(asked.order)],
         samples=draws,
         resampling=resampling,
         seed=seed,
     )
+
+
+def _status(verdict: str, too_few: int | None) -> str:
+    if too_few is None:
+        return verdict
+    told = f"no intervals: {too_few} runs are too few to resample for so many parameters"
+    return told if verdict == "converged" else f"{verdict}; {told}"
+
+
+def _noise(table: Table, column: str | None) -> dict[str, Any] | None:
+    if column is None:
+        return None
+    return {"column": column, "unit": float(np.exp(np.log(np.asarray(table[column], float)).mean()))}
 
 
 def _named(law: Law, values: np.ndarray) -> dict[str, float]:

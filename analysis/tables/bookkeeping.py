@@ -20,7 +20,7 @@ def status(table: pd.DataFrame) -> Iterator[Flag]:
 def duplicates(table: pd.DataFrame) -> Iterator[Flag]:
     """Rows that tell of one run twice: the same run, sizes and loss; or the same in all columns."""
     run = run_column(table)
-    told = (run, *SIZES, "loss", "step") if run else tuple(table.columns)
+    told = (run, *SIZES, "loss", "step", "seed") if run else tuple(table.columns)
     keys = table[[name for name in told if name in table]]
     text = {name: pd.Series(keys[name]).map(str) for name in keys if keys[name].dtype == object}
     twice = keys.assign(**text).duplicated()

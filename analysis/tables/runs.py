@@ -70,6 +70,7 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
     dropped = []
     if "status" in table:
         status = table["status"].astype(object).where(table["status"].notna(), "missing").map(one_line)
+        status = status.where(status.str.lower() != FINISHED, FINISHED)
         for value in sorted(set(status) - {FINISHED}):
             rows = table.index[status == value].tolist()
             dropped.append({"why": f"status {value}", "count": len(rows), "rows": rows})
@@ -89,7 +90,10 @@ def check_left(table: pd.DataFrame, dropped: list[dict[str, Any]]) -> None:
     """Raise ValueError when what was dropped was all there was."""
     if dropped and table.empty:
         told = "; ".join(f"{item['count']} dropped ({item['why']})" for item in dropped)
-        raise BadTable(f"{table.attrs.get('source', 'table')}: no row is left: {told}")
+        raise BadTable(
+            f"{table.attrs.get('source', 'table')}: no row is left: {told}; "
+            f"a run that counts has the status {FINISHED}, or the table no such column"
+        )
 
 
 # Budgets are met in whole steps: runs meant to cost the same differ by a few per cent, and the dearer one's
@@ -146,12 +150,19 @@ def _sortable(column: pd.Series) -> pd.Series:
 
 
 def _fill(table: pd.DataFrame) -> str | None:
-    """Complete the columns N, D, C by C = 6 N D when exactly one of D and C is there."""
+    """Complete D and C by C = 6 N D, the column or its empty cells, where the other is there."""
+    if "N" not in table or not {"C", "D"} & set(table):
+        return None
+    told = []
+    N = table["N"].to_numpy(float)
+    C, D = (
+        table[name].to_numpy(float) if name in table else np.full(len(table), np.nan) for name in ("C", "D")
+    )
     with np.errstate(all="ignore"):
-        if {"N", "D"} <= set(table) and "C" not in table:
-            table["C"] = 6 * table["N"] * table["D"]
-            return "C = 6 N D"
-        if {"N", "C"} <= set(table) and "D" not in table:
-            table["D"] = table["C"] / (6 * table["N"])
-            return "D = C / (6 N)"
-    return None
+        both = (("C", "C = 6 N D", C, D, 6 * N * D), ("D", "D = C / (6 N)", D, C, C / (6 * N)))
+    for name, formula, mine, other, value in both:
+        empty = np.isnan(mine) & ~np.isnan(other)
+        if empty.any():
+            table[name] = np.where(empty, value, mine)
+            told.append(formula if empty.all() else f"{formula} in {int(empty.sum())} rows")
+    return "; ".join(told) or None
