@@ -47,11 +47,11 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
 def _run_of_rows(table: pd.DataFrame) -> str | None:
     """The column of runs, where at least one of them has several rows."""
     name = run_column(table)
-    if name is None or not bool(np.asarray(table[name].duplicated()).any()):
+    if name is None or not np.asarray(table[name].duplicated()).any():
         return None
     # A column that names a project or an experiment is no run: checkpoints of a run are of one size.
-    sizes = table.groupby(name).N.nunique().max() if "N" in table else 1
-    return name if sizes == 1 and table[name].nunique() > 1 else None
+    sizes = int(np.max(table.groupby(name).N.nunique())) if "N" in table else 1
+    return name if sizes == 1 and len(set(table[name])) > 1 else None
 
 
 # A loss that many standard deviations under the floor is no scatter but of another data set, unit or metric.

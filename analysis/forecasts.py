@@ -24,6 +24,8 @@ def forecast(fit: Fit, points: pd.DataFrame) -> pd.DataFrame:
     """
     if fit.samples is None:
         raise ValueError("a forecast needs intervals: fit with bootstrap > 0")
+    if endless := [name for name, value in fit.params.items() if not np.isfinite(value)]:
+        raise ValueError(f"no forecast: {endless[0]} of {fit.law.name} is infinite, its parameters are open")
     out = points.rename(columns={"loss": "loss_observed"})
     if "C" in fit.law.inputs and "C" not in out and {"N", "D"} <= set(out):
         out["C"] = 6 * out.N * out.D
