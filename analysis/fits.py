@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.law import Fit, Law
 from analysis.solver.solve import solve
 from analysis.tables import hygiene
-from analysis.tables.replicates import run_column
+from analysis.tables.replicates import run_column, run_numbers
 from analysis.tables.runs import best_along, usable
 
 CONVERGED = "converged"
@@ -45,13 +45,20 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
 
 
 def _run_of_rows(table: pd.DataFrame) -> str | None:
-    """The column of runs, where at least one of them has several rows."""
+    """The column of runs, where at least one of them has several rows, all of one size.
+
+    A column that names a project or an experiment is no run: checkpoints of a run are of one size.
+    """
     name = run_column(table)
-    if name is None or not np.asarray(table[name].duplicated()).any():
+    if name is None or "N" not in table:
         return None
-    # A column that names a project or an experiment is no run: checkpoints of a run are of one size.
-    sizes = int(np.max(table.groupby(name).N.nunique())) if "N" in table else 1
-    return name if sizes == 1 and len(set(table[name])) > 1 else None
+    run = run_numbers(table)
+    rows = np.bincount(run)
+    if len(rows) < 2 or rows.max() < 2:
+        return None
+    size = np.unique(table["N"].to_numpy(float), return_inverse=True)[1]
+    pairs = np.unique(np.stack([run, size]), axis=1)
+    return name if np.bincount(pairs[0]).max() == 1 else None
 
 
 # A loss that many standard deviations under the floor is no scatter but of another data set, unit or metric.

@@ -197,10 +197,10 @@ def test_what_the_table_cannot_tell_is_said_to_be_so():
     table = as_table(**grid(4, 2, noise=0.002))
     one = account(table, Chinchilla(), **KNOBS)
     text = page({None: one}, title="two values of D")
-    assert one.fit.certificate["unidentified"] == ["B", "beta"]
-    assert "Not identified: B, β (only two values of D)." in words(text)
-    assert "B and β can be traded against one another" in words(text)
-    assert words(part(text, "Parameters")).count("not identified") == 2
+    assert one.fit.certificate["unidentified"] == ["E", "B", "beta"]
+    assert "Not identified: E, B, β (only two values of D)." in words(text)
+    assert "can be traded against one another" in words(text)
+    assert words(part(text, "Parameters")).count("not identified") == 3
     assert "not computed" in words(part(text, "Certificate"))
     assert not NO_NUMBER.search(text)
 

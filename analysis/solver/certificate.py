@@ -33,12 +33,13 @@ def certify(problem: Problem, found: Minimum, best: int) -> dict[str, Any]:
     theta = found.theta[best]
     J = problem.law.log_loss(theta[None], problem.x)[1][0][:, problem.free]
     names = [name for name, free in zip(problem.law.names, problem.free, strict=True) if free]
+    unidentified = _unidentified(names, J)
     return {
         "gradient_norm": float(slope(problem, found)[best]),
         "condition_number": _condition(J),
         "bounds_hit": _bounds_hit(problem, theta),
-        "minima": _minima(problem, found),
-        "unidentified": _unidentified(names, J),
+        "minima": _minima(problem, found, apart=not unidentified),
+        "unidentified": unidentified,
         "starts": len(found.theta),
         "steps": found.steps,
     }
@@ -75,8 +76,11 @@ def _unidentified(names: list[str], J: np.ndarray) -> list[str]:
     return [name for p, name in enumerate(names) if (idle[:, p] > 0.05).any()]
 
 
-def _minima(problem: Problem, found: Minimum) -> list[dict[str, Any]]:
-    """Distinct minima that starts converged to, best first, each with its gap to the best."""
+def _minima(problem: Problem, found: Minimum, *, apart: bool) -> list[dict[str, Any]]:
+    """Distinct minima that starts converged to, best first, each with its gap to the best.
+
+    apart: minima of one curve but other parameters are two; not so where a whole valley of them is known.
+    """
     settled = slope(problem, found) <= GRADIENT
     best, rounding = found.objective.min(), len(problem.y) * np.finfo(float).eps ** 2
     curves, out = [], []
@@ -88,7 +92,8 @@ def _minima(problem: Problem, found: Minimum) -> list[dict[str, Any]]:
         same = [
             k
             for k, (seen, params) in enumerate(curves)
-            if np.abs(curve - seen).max() < SAME_CURVE and np.allclose(published, params, rtol=SAME_PARAMS)
+            if np.abs(curve - seen).max() < SAME_CURVE
+            and (not apart or np.allclose(published, params, rtol=SAME_PARAMS))
         ]
         if same:
             out[same[0]]["starts"] += 1

@@ -93,8 +93,10 @@ def _without(table: pd.DataFrame, flags: list[Flag]) -> pd.DataFrame:
 def _readable(table: pd.DataFrame) -> pd.DataFrame:
     """The rows whose numbers have logarithms: the others are for `analysis.tables.runs.usable` to refuse."""
     source = table.attrs.get("source", "table")
-    there = [name for name in NUMBERS if name in table]
-    bad = np.array([unusable(numbers(table, name, source)) for name in there])
+    # As floats, whatever kind of column a frame has them in.
+    there = {name: numbers(table, name, source) for name in NUMBERS if name in table}
+    table = table.assign(**there)
+    bad = np.array([unusable(values) for values in there.values()])
     return table.loc[~bad.any(axis=0)] if there and bad.any() else table
 
 
