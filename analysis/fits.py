@@ -124,18 +124,23 @@ def verdict(fit: Fit) -> str:
     return f"optimum found; not determined by these runs: {', '.join(lacking)}"
 
 
-def fit_each(
-    table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any
-) -> tuple[dict[str, Fit], dict[str, str]]:
-    """Fit one law to the rows of each value of column `by`: the fits, and why others could not be had."""
+def parts(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
+    """The rows of each value of column `by`, in the order of their names. ValueError for an empty cell."""
     groups = pd.Series(table[by])
     if groups.isna().any():
         row = table.index[int(groups.isna().argmax())]
         raise ValueError(f"{table.attrs.get('source', 'table')}, row {row}, column {by}: is empty")
+    return {str(name): table.loc[groups == name] for name in sorted(groups.unique(), key=str)}
+
+
+def fit_each(
+    table: pd.DataFrame, law: Law, *, by: str = "architecture", **knobs: Any
+) -> tuple[dict[str, Fit], dict[str, str]]:
+    """Fit one law to the rows of each value of column `by`: the fits, and why others could not be had."""
     fits, refused = {}, {}
-    for name in sorted(groups.unique(), key=str):
+    for name, rows in parts(table, by).items():
         try:
-            fits[str(name)] = fit(table.loc[groups == name], law, **knobs)
+            fits[name] = fit(rows, law, **knobs)
         except ValueError as error:
-            refused[str(name)] = str(error)
+            refused[name] = str(error)
     return fits, refused

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from analysis import fits
 from analysis.law import Law
 from analysis.tables import runs
 from scalelaw.provenance import provenance
@@ -55,11 +56,7 @@ def parts(table: pd.DataFrame) -> dict[str | None, pd.DataFrame]:
     """The rows of each architecture, in the order of their names; under None all, where none is told."""
     if BY not in table or bool(np.asarray(table[BY].isna()).all()):
         return {None: table}
-    groups = pd.Series(table[BY])
-    if groups.isna().any():
-        row = table.index[int(groups.isna().argmax())]
-        raise ValueError(f"{table.attrs.get('source', 'table')}, row {row}, column {BY}: is empty")
-    return {str(name): table.loc[groups == name] for name in sorted(groups.unique(), key=str)}
+    return {**fits.parts(table, BY)}
 
 
 def origin(module: str, cfg: DictConfig) -> dict[str, Any]:

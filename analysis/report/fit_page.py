@@ -17,7 +17,7 @@ from analysis.report import fit_asked, fit_optimum, html
 from analysis.report import fit_sections as sections
 from analysis.report.fit_words import BAD, advice, grade, record
 from analysis.report.html import Raw, join, sig, tag, whole
-from analysis.report.page import CSS, SORT
+from analysis.report.page import frame
 from analysis.report.symbols import markup, sentence
 
 INPUTS = 4  # whose ranges are told in a row of tiles
@@ -48,17 +48,7 @@ def page(
         ),
         _origin(next(iter(accounts.values())), made or {}),
     ]
-    head = join(
-        [
-            Raw('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            tag("title", title),
-            tag("style", Raw(CSS)),
-        ]
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n'
-        f"<body><main>{join(body)}</main>{SORT}</body></html>\n"
-    )
+    return frame(title, join(body))
 
 
 def _overview(accounts: Mapping[str | None, Account], refused: Mapping[str, str]) -> Raw:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from analysis.report.html import Raw
+from analysis.report.html import Raw, join, tag
 from analysis.solver.resample import PAIRS_FROM
 
 CSS = """
@@ -73,6 +73,22 @@ for (const head of document.querySelectorAll("table.sortable th")) head.onclick 
 };
 </script>"""
 )
+
+
+def frame(title: str, body: str) -> str:
+    """A whole page around its body: one file, with its style and its script in it."""
+    head = join(
+        [
+            Raw('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+            tag("title", title),
+            tag("style", Raw(CSS)),
+        ]
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n'
+        f"<body><main>{body}</main>{SORT}</body></html>\n"
+    )
+
 
 # By `Fit.resampling["method"]`: how the intervals of a fit were drawn.
 INTERVALS = {

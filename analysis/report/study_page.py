@@ -7,7 +7,7 @@ from analysis.plots.style import short
 from analysis.report import html, sections
 from analysis.report.caution import caution
 from analysis.report.html import Raw, join, sci, tag
-from analysis.report.page import CSS, SORT, definitions
+from analysis.report.page import definitions, frame
 from analysis.report.results import provenance
 from analysis.report.study import Study
 
@@ -33,17 +33,7 @@ def page(study: Study, *, title: str) -> str:
             _section("definitions", "What the words mean", definitions(_methods(study))),
         ]
     )
-    head = join(
-        [
-            Raw('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-            tag("title", title),
-            tag("style", Raw(CSS)),
-        ]
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n'
-        f"<body><main>{body}</main>{SORT}</body></html>\n"
-    )
+    return frame(title, body)
 
 
 def _section(name: str, title: str, *content: object) -> Raw:
