@@ -36,7 +36,7 @@ def test_every_scheme_agrees_on_independent_equal_scatter():
         assert fit.stderr["alpha_N"] == pytest.approx(exact, rel=0.1), scheme
 
 
-@pytest.mark.parametrize("scheme", ["pairs", "bayesian", "parametric", "wild", "asymptotic"])
+@pytest.mark.parametrize("scheme", ["pairs", "bayesian", "residual", "parametric", "wild", "asymptotic"])
 def test_checkpoints_of_a_run_are_worth_less_than_runs(scheme):
     """40 runs of 6 rows with 80 % of the variance common to a run: standard errors grow by about sqrt(5)."""
     table = line(240, seed=1, runs=40, common=0.8)

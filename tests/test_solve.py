@@ -171,7 +171,7 @@ def test_intervals_are_drawn_by_table_size():
 
     sizes = (119, 120, 5000)
     assert [chosen("auto", problem(n)) for n in sizes] == ["bayesian", "pairs", "asymptotic"]
-    assert [chosen("auto", problem(n, True)) for n in (120, 480)] == ["bayesian", "pairs"]
+    assert [chosen("auto", problem(n, True)) for n in (120, 480)] == ["residual", "pairs"]
     assert chosen("wild", problem(9)) == "wild"
     with pytest.raises(ValueError, match="interval='magic' is none of auto, asymptotic, bayesian"):
         solve(LAW, grid(5, 3), interval="magic", **QUICK)

@@ -116,7 +116,7 @@ def solve(
             asked.x[:, : len(law.inputs)] + asked.x_unit[: len(law.inputs)],
             residuals / asked.rows.noise,
             len(residuals) - asked.freedom,
-            max(asked.units - int(asked.free.sum()), 1),
+            asked.freedom if asked.cluster is None else max(asked.units - 1, 1),  # see Components.drawn
         ),
         criterion=knobs.get("criterion", "huber_log"),
         fixed=dict(knobs.get("fixed") or {}),
