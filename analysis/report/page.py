@@ -94,7 +94,7 @@ def frame(title: str, body: str) -> str:
 INTERVALS = {
     "bayesian": f"Intervals of laws fitted to fewer than {PAIRS_FROM} runs are quantiles over refits in "
     "which every run has a weight drawn at random (Rubin 1981).",
-    "residual": f"Intervals of laws fitted to several rows each of fewer than {PAIRS_FROM} runs are quantiles "
+    "residual": f"Intervals of laws fitted to fewer than {PAIRS_FROM} runs of several rows are quantiles "
     "over refits to losses drawn around the law, one part for each run and one for each row.",
     "pairs": f"Intervals of laws fitted to {PAIRS_FROM} runs or more are quantiles over refits to runs "
     "resampled with replacement.",

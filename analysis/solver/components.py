@@ -48,28 +48,28 @@ def components(problem: Problem, theta: np.ndarray, residuals: np.ndarray) -> Co
     The plane is projected out of the residuals first, by least squares whatever the criterion is: what is
     left is free of the error of the fit itself, be it a median's or a mean's. problem.cluster is not None.
     """
-    assert problem.cluster is not None
+    assert (run := problem.cluster) is not None
     n, k = len(residuals), problem.units
     low, high = problem.bounds.T
     J = problem.law.log_loss(theta[None], problem.x)[1][0] / problem.rows.noise[:, None]
     Q = _basis(J[:, (theta > low) & (theta < high) & J.any(axis=0)])
     left = residuals / problem.rows.noise
     left = left - Q @ (Q.T @ left)
-    count = np.bincount(problem.cluster, minlength=k)
+    count = np.bincount(run, minlength=k)
 
     def mean(values: np.ndarray) -> np.ndarray:
         sums = np.zeros((k, *values.shape[1:]))
-        np.add.at(sums, problem.cluster, values)
+        np.add.at(sums, run, values)
         return sums / count.reshape(-1, *[1] * (values.ndim - 1))
 
     taken = float((count[:, None] * mean(Q) ** 2).sum())  # degrees of freedom the fit took between runs
     between, within = max(k - taken, 1.0), max(n - k - (Q.shape[1] - taken), 0.0)
     runs = mean(left)
-    rows = left - runs[problem.cluster]
-    Z = np.eye(k)[problem.cluster]
+    rows = left - runs[run]
+    Z = np.eye(k)[run]
     Z = Z - Q @ (Q.T @ Z)
     inside = float(
-        ((Z - mean(Z)[problem.cluster]) ** 2).sum()
+        ((Z - mean(Z)[run]) ** 2).sum()
     )  # of the common part, what the fit leaves there
     outside = float((Z**2).sum()) - inside
     squares = float((rows**2).sum()), float((count * runs**2).sum())
