@@ -48,7 +48,8 @@ def components(problem: Problem, theta: np.ndarray, residuals: np.ndarray) -> Co
     The plane is projected out of the residuals first, by least squares whatever the criterion is: what is
     left is free of the error of the fit itself, be it a median's or a mean's. problem.cluster is not None.
     """
-    assert (run := problem.cluster) is not None
+    run = problem.cluster
+    assert run is not None
     n, k = len(residuals), problem.units
     low, high = problem.bounds.T
     J = problem.law.log_loss(theta[None], problem.x)[1][0] / problem.rows.noise[:, None]
@@ -68,9 +69,7 @@ def components(problem: Problem, theta: np.ndarray, residuals: np.ndarray) -> Co
     rows = left - runs[run]
     Z = np.eye(k)[run]
     Z = Z - Q @ (Q.T @ Z)
-    inside = float(
-        ((Z - mean(Z)[run]) ** 2).sum()
-    )  # of the common part, what the fit leaves there
+    inside = float(((Z - mean(Z)[run]) ** 2).sum())  # of the common part, what the fit leaves there
     outside = float((Z**2).sum()) - inside
     squares = float((rows**2).sum()), float((count * runs**2).sum())
     if within < 1:
