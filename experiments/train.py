@@ -12,11 +12,22 @@ from omegaconf import DictConfig
 from experiments.door import door
 from experiments.identity import identity, run_id
 from scalelaw.run import RECORD, Run
-from scalelaw.train import Labels, train
+from scalelaw.step import cache
+from scalelaw.train import train
+from scalelaw.trainee import Job, Labels
 
 
 @door("train")
 def main(cfg: DictConfig) -> None:
+    job = prepare(cfg)
+    [run] = train([job])
+    print(describe(run, job.directory))
+    if not run.finished:
+        sys.exit(1)
+
+
+def prepare(cfg: DictConfig) -> Job:
+    """What the config says, as objects: here it ends."""
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     if not isinstance(cfg.threads, int) or cfg.threads < 1:
@@ -33,7 +44,8 @@ def main(cfg: DictConfig) -> None:
         data=choices.data,
         command=" ".join(["python -m experiments.train", *hydra.overrides.task]),
     )
-    run = train(
+    cache(Path(cfg.output) / "compiled")
+    return Job(
         directory=directory,
         labels=labels,
         config=config,
@@ -53,11 +65,9 @@ def main(cfg: DictConfig) -> None:
         clip=cfg.clip,
         log_every=cfg.log_every,
         precision=cfg.precision,
+        compile=cfg.compile,
         device=cfg.device,
     )
-    print(describe(run, directory))
-    if not run.finished:
-        sys.exit(1)
 
 
 def describe(run: Run, directory: Path) -> str:

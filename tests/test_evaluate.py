@@ -6,7 +6,7 @@ import torch
 from training import Chain
 
 from scalelaw.contracts import IGNORE, BadInput
-from scalelaw.evaluate import Evaluation, conditional, cross_entropy
+from scalelaw.evaluate import Evaluation, conditional
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
@@ -66,7 +66,7 @@ def test_the_objectives_own_loss_asks_for_all_tokens_of_causal_lm():
     final = Evaluation(points=1, curve_rows=1, rows=9, prefix=6).final(causal, Chain(), WINDOW, CausalLM())
     windows = Chain().validation(9, window=WINDOW)
     with torch.no_grad():
-        every = cross_entropy(causal, CausalLM()(windows, torch.Generator()))
+        every = causal.nll(CausalLM()(windows, torch.Generator())) / (9 * WINDOW)
     assert final["loss_objective"] == pytest.approx(float(every), rel=1e-6)
     assert final["loss"] != pytest.approx(float(every), rel=1e-3)
 

@@ -15,11 +15,11 @@ from scalelaw.budget import Flops, Tokens
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
-from scalelaw.evaluate import cross_entropy
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
 from scalelaw.run import METRICS, RECORD, Run, read_metrics
+from scalelaw.trainee import AHEAD
 
 ARCHITECTURES = {
     "causal": {},
@@ -107,11 +107,14 @@ def test_a_run_killed_between_checkpoints_loses_only_time(tmp_path):
     class Killed(BaseException):
         pass
 
-    class Killing(Chain):
-        def windows(self, position, rows, **kwargs):
-            if position == 9 * ROWS:
+    class Killing(CausalLM):
+        left = 10
+
+        def __call__(self, windows, generator):
+            self.left -= 1
+            if self.left == 0:
                 raise Killed
-            return super().windows(position, rows, **kwargs)
+            return super().__call__(windows, generator)
 
     class EveryFourth(Checkpoints):
         calls = 0
@@ -121,7 +124,7 @@ def test_a_run_killed_between_checkpoints_loses_only_time(tmp_path):
             return self.calls % 4 == 0
 
     with pytest.raises(Killed):
-        run(tmp_path / "cut", source=Killing(), checkpoints=EveryFourth(seconds=0, keep=2))
+        run(tmp_path / "cut", objective=Killing(), checkpoints=EveryFourth(seconds=0, keep=2))
     with (tmp_path / "cut" / METRICS).open("a") as metrics:
         metrics.write('{"step": 10, "tok')  # a torn line
     assert Run.load(tmp_path / "cut").status == "interrupted"
@@ -155,21 +158,21 @@ def test_a_loss_that_is_not_finite_is_a_status_not_a_row(tmp_path):
 def test_an_error_is_recorded_and_raised_on(tmp_path):
     class Torn(Chain):
         def windows(self, position, rows, **kwargs):
-            if position == 3 * ROWS:
+            if position == AHEAD * ROWS:
                 raise OSError("input/output error")
             return super().windows(position, rows, **kwargs)
 
     with pytest.raises(OSError, match="input/output"):
-        run(tmp_path, source=Torn())
+        run(tmp_path, source=Torn(), budget=Tokens(D=2 * AHEAD * ROWS * WINDOW))
     record = Run.load(tmp_path)
-    assert (record.status, record.step, record.reason) == ("failed", 3, "OSError: input/output error")
+    assert (record.status, record.step, record.reason) == ("failed", AHEAD, "OSError: input/output error")
 
 
 def test_a_full_disk_is_a_record_and_an_error(tmp_path, monkeypatch):
     def full(self, row):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scalelaw.train._Metrics.write", full)
+    monkeypatch.setattr("scalelaw.trainee._Metrics.write", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path)
     assert Run.load(tmp_path).status == "failed"
@@ -209,7 +212,7 @@ def test_every_target_token_weighs_the_same_whatever_the_split(tmp_path):
         run(tmp_path / str(prefix), budget=Tokens(D=1), **parts)
         moved, before = kept
         batch = objective(Chain().windows(0, ROWS, window=WINDOW, seed=0), torch.Generator())
-        (cross_entropy(before, batch, "sum") / (ROWS * WINDOW)).backward()
+        (before.nll(batch) / (ROWS * WINDOW)).backward()
         for now, then in zip(moved.parameters(), before.parameters(), strict=True):
             assert torch.allclose(now, then - then.grad, atol=1e-6)
 

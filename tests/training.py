@@ -15,7 +15,8 @@ from scalelaw.optim import WarmupStableDecay, adamw
 from scalelaw.run import Run
 from scalelaw.shape import Shape
 from scalelaw.tracking import Disabled
-from scalelaw.train import Labels, train
+from scalelaw.train import train
+from scalelaw.trainee import Job, Labels
 
 VOCAB, WINDOW, ROWS, STEPS = 16, 12, 4, 12
 SHAPE = Shape(depth=2, width=16, heads=2, ffn_width=32)
@@ -55,8 +56,8 @@ class Chain:
         return torch.tensor(tokens)
 
 
-def run(directory: Path, **changes) -> Run:
-    """Train the tiny run in `directory`, with any of `train`'s arguments changed."""
+def job(directory: Path, **changes) -> Job:
+    """The tiny run in `directory`, with any of its parts changed."""
     torch.set_num_threads(1)
     parts = {
         "directory": directory,
@@ -87,6 +88,11 @@ def run(directory: Path, **changes) -> Run:
         "clip": 1.0,
         "log_every": 2,
         "precision": "float32",
+        "compile": False,
         "device": "cpu",
     }
-    return train(**(parts | changes))
+    return Job(**(parts | changes))
+
+
+def run(directory: Path, **changes) -> Run:
+    return train([job(directory, **changes)])[0]

@@ -112,6 +112,10 @@ class Architecture(Protocol):
         """Logits (B, T - batch.start, V), aligned with `batch.labels[:, batch.start:]`."""
         ...
 
+    def nll(self, batch: Batch) -> Tensor:
+        """Summed cross-entropy of the labels asked, nats in float32."""
+        ...
+
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         """Matmul and attention FLOPs of one forward pass over one row; training costs three times that.
 

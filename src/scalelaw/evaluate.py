@@ -4,22 +4,12 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scalelaw.contracts import IGNORE, Architecture, BadInput, Batch, Objective, Source
 
 CHUNK = 64  # rows a forward pass; bounds memory
 OBJECTIVE_SEED = 0  # the drawn splits of the validation loss are the same for every run
-
-
-def cross_entropy(model: Architecture, batch: Batch, reduction: str = "mean") -> Tensor:
-    """The one loss of the house: masked cross-entropy in float32, nats per asked token (or their sum)."""
-    logits = model(batch)
-    labels = batch.labels[:, batch.start :]
-    return F.cross_entropy(
-        logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORE, reduction=reduction
-    )
 
 
 class Evaluation:
@@ -72,7 +62,7 @@ class Evaluation:
         with torch.no_grad():
             for chunk in windows.split(CHUNK):
                 batch = conditional(chunk, prefix)
-                nll += float(cross_entropy(model, batch.to(_device(model)), "sum"))
+                nll += float(model.nll(batch.to(_device(model))))
                 targets = chunk[:, prefix:]
                 tokens += targets.numel()
                 text_bytes += int(token_bytes[targets].sum())
@@ -84,7 +74,7 @@ class Evaluation:
         with torch.no_grad():
             for chunk in source.validation(self.rows, window=window).split(CHUNK):
                 batch = objective(chunk, generator)
-                nll += float(cross_entropy(model, batch.to(_device(model)), "sum"))
+                nll += float(model.nll(batch.to(_device(model))))
                 tokens += int((batch.labels != IGNORE).sum())
         return nll / tokens
 

@@ -36,6 +36,10 @@ class Schedule(Protocol):
 
     def __call__(self, step: int, steps: int) -> float: ...
 
+    def shared(self, steps: int) -> int:
+        """How many first steps of such a run have the factors that they have in every longer run."""
+        ...
+
 
 def adamw(
     model: Grouped,
@@ -85,18 +89,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 class WarmupStableDecay:
     """Linear warm-up, constant, linear decay to `final` (Hu et al. 2024, MiniCPM; Hägele et al. 2024).
 
-    `warmup` and `decay` are shares of the run's steps, so the schedule always matches D.
+    warmup: below 1 a share of the run's steps, from 1 on a number of steps. decay: a share. With a number,
+    runs of all budgets begin alike, and shorter ones can branch off a longer one where their decay begins.
     """
 
     def __init__(self, *, warmup: float, decay: float, final: float) -> None:
-        _shares("schedule", warmup=warmup, decay=decay, final=final)
-        if warmup + decay > 1:
+        _shares("schedule", decay=decay, final=final)
+        if not (0 <= warmup < 1 or (warmup >= 1 and warmup == int(warmup))):
+            raise BadInput(f"schedule.warmup is a share below 1 or a whole number of steps, not {warmup!r}")
+        if warmup < 1 and warmup + decay > 1:
             raise BadInput(f"schedule.warmup + schedule.decay is {warmup + decay:g}: more than the whole run")
         self.warmup, self.decay, self.final = warmup, decay, final
 
     def __call__(self, step: int, steps: int) -> float:
         left = (steps - step) / max(1.0, self.decay * steps)
-        return min(_warmup(step, self.warmup * steps), self.final + (1 - self.final) * min(1.0, left))
+        length = self.warmup if self.warmup >= 1 else self.warmup * steps
+        return min(_warmup(step, length), self.final + (1 - self.final) * min(1.0, left))
+
+    def shared(self, steps: int) -> int:
+        return max(0, math.floor(steps - max(1.0, self.decay * steps)) + 1) if self.warmup >= 1 else 0
 
 
 class Cosine:
@@ -111,6 +122,9 @@ class Cosine:
         progress = min(1.0, max(0.0, (step - start) / max(1.0, steps - start)))
         cosine = self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
         return min(_warmup(step, start), cosine)
+
+    def shared(self, steps: int) -> int:
+        return 0
 
 
 def _warmup(step: int, length: float) -> float:

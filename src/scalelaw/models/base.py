@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor, nn
 
 from scalelaw.contracts import BadInput, Batch
+from scalelaw.loss import summed_nll
+from scalelaw.models.layers import Stack
 from scalelaw.shape import Shape
 
 # As large as the sum of what a stack's layers write at the start, so that neither drowns the other; the
@@ -36,18 +38,31 @@ class LanguageModel(nn.Module, ABC):
             nn.init.zeros_(self.head.weight)
 
     @abstractmethod
+    def hidden(self, batch: Batch) -> Tensor:
+        """(B, T - batch.start, E): what the head reads, aligned with `batch.labels[:, batch.start:]`."""
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits (B, T - batch.start, V), aligned with `batch.labels[:, batch.start:]`."""
+        return nn.functional.linear(*self.projected(batch))
+
+    def nll(self, batch: Batch) -> Tensor:
+        """Summed cross-entropy of what the batch asks, nats in float32; no logits are kept."""
+        return summed_nll(*self.projected(batch), batch.labels[:, batch.start :])
+
+    def projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(B, T - batch.start, E) and (V, E), whose product are the logits."""
+        hidden = self.hidden(batch)
+        if self.head is not None:
+            return hidden, self.head.weight
+        return hidden * self.shape.width**-0.5, self.embedding.weight
 
     @abstractmethod
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         """Forward matmul and attention FLOPs of one row of a batch whose longest prefix is `prefix`."""
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(B, T, E) to (B, T, V)."""
-        if self.head is not None:
-            return self.head(hidden)
-        return nn.functional.linear(hidden * self.shape.width**-0.5, self.embedding.weight)
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of every stack: what is the same over and over, and worth compiling."""
+        return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
 
     def head_flops(self, positions: int) -> int:
         return 2 * positions * self.shape.width * self.vocab_size

@@ -26,10 +26,9 @@ class Decoder(LanguageModel):
     def pairs(self, window: int, prefix: int) -> int:
         """Query-key products that `attention` computes, per head and row."""
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         turn = rotation(batch.tokens.shape[1], self.shape.head_dim, batch.tokens.device)
-        hidden = self.decoder(self.embedding(batch.tokens), batch.start, turn, self.attention(batch))
-        return self.logits(hidden)
+        return self.decoder(self.embedding(batch.tokens), batch.start, turn, self.attention(batch))
 
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         return self.decoder.flops(window, self.pairs(window, prefix)) + self.head_flops(window - start)

@@ -32,7 +32,7 @@ class EncoderDecoder(LanguageModel):
         self.encoder = Stack([Block(shape, writes=2 * depth) for _ in range(depth)], shape.width)
         self.decoder = Stack([CrossBlock(shape, writes=3 * depth) for _ in range(depth)], shape.width)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         if batch.shortest < 1:
             raise BadInput("an encoder-decoder has nothing to encode in a row with prefix 0")
         window, longest = batch.tokens.shape[1], batch.longest
@@ -42,10 +42,9 @@ class EncoderDecoder(LanguageModel):
         embedded = self.embedding(batch.tokens)  # (B, T, E)
         turn = rotation(window, self.shape.head_dim, batch.tokens.device)
         memory = self.encoder(embedded[:, :longest], 0, turn[:, :longest], attend_prefix)  # (B, P, E)
-        hidden = self.decoder(
+        return self.decoder(
             embedded[:, first:], batch.start - first, turn[:, first:], attend_target, memory, attend_prefix
         )
-        return self.logits(hidden)
 
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         """Exact if all rows share the prefix, or the first label stands before the shortest one's end."""

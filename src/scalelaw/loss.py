@@ -1,0 +1,84 @@
+"""The one loss of the house: projection to the vocabulary and cross-entropy, a chunk of positions at a time.
+
+K models of a stack (1 for one alone), M positions each, E width, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from scalelaw.contracts import IGNORE
+
+# Logits of a model alive at once, whatever the company, so that its sums are the same: 4 MB in float32 on a
+# CPU, so that softmax and its gradient are taken in cache; on GPUs launches cost more than memory does. But
+# never so few positions that their products with the table are slower than adding its gradient up.
+LOGITS = {"cpu": 1 << 20, "gpu": 1 << 26}
+POSITIONS = 128
+
+
+def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+    """Summed cross-entropy in float32, nats: (K,), or () where `weight` is of one model alone.
+
+    hidden: (..., E), M positions of each model in turn. weight: (V, E) or (K, V, E). labels: int64, one a
+    position, `IGNORE` where nothing is asked. Equals cross_entropy(hidden @ weight.T) of all positions, but
+    the (M, V) logits and their gradient never exist as a whole: both gradients are taken chunk by chunk on
+    the way forward, as in cut-your-losses kernels (Wijmans et al. 2024; Hsu et al. 2024, Liger). Matmuls run
+    in autocast's type where it is on; the softmax in float32. There is no second derivative.
+    """
+    K = 1 if weight.dim() == 2 else len(weight)
+    table = weight.view(K, -1, weight.shape[-1])
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        kind = torch.get_autocast_dtype(device)
+        hidden, table = hidden.to(kind), table.to(kind)
+    positions, labels = hidden.reshape(K, -1, hidden.shape[-1]), labels.reshape(K, -1)
+    step = max(LOGITS["cpu" if device == "cpu" else "gpu"] // table.shape[1], POSITIONS)
+    # The sum is one of our own precision: autocast has no say inside.
+    with torch.autocast(device, enabled=False):
+        if labels.shape[1] <= step:  # nothing to gain
+            logits = _product(positions, table.mT).float().flatten(0, 1)
+            each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
+            nll: Any = each.view(K, -1).sum(dim=1)
+        else:
+            nll = _SummedNLL.apply(positions, table, labels, step)
+    return nll if weight.dim() == 3 else nll[0]
+
+
+class _SummedNLL(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, step: int) -> Tensor:
+        K, M, _ = hidden.shape
+        wanted = any(ctx.needs_input_grad)
+        total = torch.zeros(K, dtype=torch.float32, device=hidden.device)
+        to_hidden = torch.empty_like(hidden) if wanted else None
+        to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
+        for i in range(0, M, step):
+            part, asked = hidden[:, i : i + step], labels[:, i : i + step]
+            left_out = asked == IGNORE
+            index = asked.masked_fill(left_out, 0)[..., None]
+            log_p = F.log_softmax(_product(part, weight.mT), dim=-1, dtype=torch.float32)
+            total -= log_p.gather(-1, index).squeeze(-1).masked_fill(left_out, 0.0).sum(dim=1)
+            if to_hidden is None or to_weight is None:
+                continue
+            slope = log_p.exp_()
+            slope.scatter_add_(-1, index, torch.full(index.shape, -1.0, device=slope.device))
+            slope = slope.masked_fill_(left_out[..., None], 0.0).to(hidden.dtype)
+            to_hidden[:, i : i + step] = _product(slope, weight)
+            to_weight += _product(slope.mT, part)
+        if wanted:
+            ctx.save_for_backward(to_hidden, to_weight)
+            ctx.kind = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        to_hidden, to_weight = ctx.saved_tensors
+        by_model = upstream[0].view(-1, 1, 1)
+        return to_hidden * by_model.to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind), None, None
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix products of K pairs; of one pair without the cost of a batch."""
+    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b

@@ -1,0 +1,94 @@
+"""The gradient of one step, for one model or several of one shape: everything that decides the speed.
+
+Precision, compilation and stacking live here, and nowhere else.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+import torch.utils.deterministic
+from torch import nn
+
+from scalelaw.contracts import BadInput, Batch
+from scalelaw.models.base import LanguageModel
+from scalelaw.stack import join, stack
+
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+
+
+class Step:
+    """Takes gradients of `models`, all of one shape, each on its own batch.
+
+    precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
+    once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
+    clip: the largest global gradient norm of a model. Raises BadInput naming the key for a device or a
+    precision that is not there.
+    """
+
+    def __init__(
+        self, models: Sequence[LanguageModel], *, precision: str, compile: bool, device: str, clip: float
+    ) -> None:
+        check(precision, device, clip)
+        self.precision, self.device, self.clip = precision, torch.device(device), clip
+        # Memory that is written before it is read need not be filled with NaN to be deterministic.
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+        self.models = list(models)
+        self.parameters = [list(model.parameters()) for model in models]
+        self.stacked = stack(models) if len(models) > 1 else None
+        whole = self.stacked or models[0]
+        if compile:
+            for block in whole.blocks():  # of one shape: compiled once, and found in the cache after that
+                block.compile()
+        self.whole = whole
+        self.slopes = [p.grad for p in whole.parameters() if p.grad is not None]  # those of a stack
+
+    def backward(self, batches: Sequence[Batch], tokens: int) -> list[tuple[float, float]]:
+        """Leave the gradient of (summed NLL / tokens) of each model in its parameters, its norm clipped.
+
+        Returns the summed NLL in nats and the norm before clipping, for each. Batches that are cut alike are
+        computed together; others apart, so that no row is padded for another's sake.
+        """
+        if self.stacked is None:
+            self.whole.zero_grad()
+        else:
+            torch._foreach_zero_(self.slopes)  # pyright: ignore[reportPrivateImportUsage]
+        batches = [batch.to(self.device) for batch in batches]
+        whole = join(batches) if self.stacked is not None else None
+        with autocast(self.precision, self.device):
+            if whole is not None and self.stacked is not None:
+                nll = self.stacked.nll(whole)
+            else:
+                nll = torch.stack([model.nll(b) for model, b in zip(self.models, batches, strict=True)])
+        # By the batch's tokens, not its targets, so that every target token weighs the same: a mean over what
+        # a drawn split leaves would give the ends of windows more than their share.
+        (nll.sum() / tokens).backward()
+        norms = [nn.utils.clip_grad_norm_(parameters, self.clip) for parameters in self.parameters]
+        told = torch.stack([nll.detach(), torch.stack(norms)]).tolist()  # the one wait for the device
+        return list(zip(*told, strict=True))
+
+
+def check(precision: str, device: str, clip: float) -> None:
+    """Raises BadInput naming the one that is not possible."""
+    if not clip > 0:
+        raise BadInput(f"clip must be positive, not {clip!r}")
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # torch has a kind of error for each way a device is not there
+        raise BadInput(f"device={device}: {str(error).splitlines()[0]}") from None
+    if precision not in PRECISIONS:
+        raise BadInput(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+
+
+def autocast(precision: str, device: str | torch.device) -> AbstractContextManager[object]:
+    kind = PRECISIONS[precision]
+    return torch.autocast(torch.device(device).type, kind, enabled=kind is not None)
+
+
+def cache(directory: Path) -> None:
+    """Keep what is compiled in `directory`, for all processes that name it. Has to be said before the first
+    compilation."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(directory.absolute()))

@@ -1,0 +1,350 @@
+"""One run while it trains: its model, what it has used so far, its files. `scalelaw.train` moves it on."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalelaw.budget import Budget
+from scalelaw.checkpoint import Checkpoints, pack, unpack
+from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
+from scalelaw.counting import count, six_n_d, training_flops
+from scalelaw.evaluate import Evaluation
+from scalelaw.optim import Schedule, set_learning_rate
+from scalelaw.progress import FILE as PROGRESS
+from scalelaw.progress import Progress, State
+from scalelaw.provenance import provenance
+from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
+from scalelaw.shape import Shape
+from scalelaw.step import autocast, check
+from scalelaw.tracking import Tracker
+
+log = logging.getLogger(__name__)
+AHEAD = 16  # batches read at a time: finding their places in the corpus costs as much for one as for many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """What a run is called: the id (a hash of its config), a readable name, and the option names chosen."""
+
+    run: str
+    name: str
+    study: str
+    architecture: str
+    objective: str
+    data: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """All a run is made of.
+
+    window: tokens a row. rows: rows a batch. clip: global gradient norm. log_every: steps between rows of the
+    metrics file, each with the mean training loss since the last, so none goes unrecorded. precision,
+    compile, device: as `scalelaw.step.Step` takes them.
+    """
+
+    directory: Path
+    labels: Labels
+    config: Mapping[str, Any]
+    architecture: Callable[..., Any]
+    shape: Shape
+    objective: Objective
+    source: Source
+    budget: Any
+    optimizer: Callable[..., torch.optim.Optimizer]
+    schedule: Schedule
+    evaluation: Evaluation
+    checkpoints: Checkpoints
+    tracker: Tracker
+    seed: int
+    window: int
+    rows: int
+    clip: float
+    log_every: int
+    precision: str
+    compile: bool
+    device: str
+
+    def finished(self) -> Run | None:
+        """The record of this very run, if it is there and finished; an unreadable one is trained over."""
+        try:
+            done = Run.load(self.directory) if (self.directory / RECORD).exists() else None
+        except ValueError as error:
+            log.warning("%s; the run starts again from its checkpoint", error)
+            return None
+        return done if done and done.finished and done.run == self.labels.run else None
+
+    def family(self) -> str:
+        """The same for runs that differ in their budget alone: as long as they share a schedule they share
+        every step."""
+        return json.dumps(
+            {k: v for k, v in self.config.items() if k != "budget"}, sort_keys=True, default=str
+        )
+
+
+@dataclass
+class Spent:
+    """What a run has used so far; goes into the checkpoint, so that a resumed run counts on."""
+
+    step: int = 0
+    flops: int = 0
+    targets: int = 0
+    seconds: float = 0.0
+    evaluating: float = 0.0
+    loss_sum: float = 0.0
+    """Summed NLL and count of the target tokens since the last row of the metrics file."""
+    loss_count: int = 0
+    parent: str | None = None
+    shared: int = 0
+    """Steps that another run, the parent, computed for this one."""
+
+
+class Diverged(Exception):
+    """A loss or a gradient is not finite any more."""
+
+
+class Trainee:
+    """Raises BadInput, before any work, when the parts of the job do not fit together."""
+
+    def __init__(self, job: Job) -> None:
+        whole("window", job.window, at_least=2)
+        whole("rows", job.rows, at_least=1)
+        whole("log_every", job.log_every, at_least=1)
+        job.objective.check(job.window)
+        job.evaluation.given(job.window)
+        check(job.precision, job.device, job.clip)
+        self.job = job
+        torch.manual_seed(job.seed)
+        self.model = job.architecture(job.shape, job.source.vocab_size).to(job.device)
+        self.counts = count(self.model)
+        self.batch_tokens = job.rows * job.window
+        self.flops = cache(self._flops)
+        expected = sum(
+            share * self.flops(p, start) for p, start, share in job.objective.splits(job.window, job.rows)
+        )
+        self.plan: Budget = job.budget.resolve(
+            N=self.counts["non_embedding"],
+            flops_per_token=expected / job.window,
+            batch_tokens=self.batch_tokens,
+        )
+        self.optim = job.optimizer(self.model, job.shape)
+        self.evaluate_after = job.evaluation.steps(self.plan.steps)
+        self.spent = Spent()
+        self.leader: Trainee | None = None
+        self.ahead: list[torch.Tensor] = []
+        self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
+        self.final: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """Go on from the newest checkpoint, or start; open the files."""
+        job = self.job
+        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
+            (job.directory / stale).unlink(missing_ok=True)
+        if saved := job.checkpoints.load(job.directory, job.labels.run):
+            unpack(saved[0], self.model, self.optim)
+            self.spent = Spent(**saved[1])
+        self.metrics.open(keep_until=self.spent.step)
+        job.tracker.start(
+            run=job.labels.run,
+            name=job.labels.name,
+            group=job.labels.study,
+            config=dict(job.config),
+            directory=job.directory,
+        )
+
+    def batch(self) -> Batch:
+        """The next one, on the CPU."""
+        job, step = self.job, self.spent.step
+        if not self.ahead:
+            many = min(AHEAD, self.plan.steps - step)
+            windows = job.source.windows(step * job.rows, many * job.rows, window=job.window, seed=job.seed)
+            self.ahead = list(windows.split(job.rows))[::-1]
+        return job.objective(self.ahead.pop(), generator(job.seed, step))
+
+    def update(self, batch: Batch, total: float, norm: float, *, computed: bool) -> None:
+        """Take the step whose gradients are in place, and write down what it was.
+
+        total: the batch's summed NLL, nats. norm: of the gradient, before it was clipped. computed: for this
+        run; otherwise its leader has taken the step for both. Raises Diverged.
+        """
+        spent = self.spent
+        targets = int((batch.labels != IGNORE).sum())
+        if not math.isfinite(total) or not math.isfinite(norm):
+            raise Diverged(f"loss {total / targets:g}, gradient norm {norm:g} at step {spent.step + 1}")
+        factor = self.job.schedule(spent.step, self.plan.steps)
+        if computed:
+            set_learning_rate(self.optim, factor)
+            self.optim.step()
+        spent.step += 1
+        spent.flops += self.job.rows * self.flops(batch.longest, batch.start)
+        spent.targets += targets
+        spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
+        if spent.step in self.evaluate_after or spent.step % self.job.log_every == 0:
+            self._write(factor, norm)
+        if self.progress.due():
+            rate = (self.leader or self).rate()
+            left = (self.plan.steps - spent.step) * self.batch_tokens / rate
+            self.progress.show(State(spent.step, self.plan.steps, total / targets, rate, left))
+
+    def _write(self, factor: float, norm: float) -> None:
+        spent = self.spent
+        row = {
+            "step": spent.step,
+            "tokens": spent.step * self.batch_tokens,
+            "flops": spent.flops,
+            "train_loss": spent.loss_sum / spent.loss_count,
+            "learning_rate": factor * self.peak(),
+            "gradient_norm": norm,
+        }
+        spent.loss_sum, spent.loss_count = 0.0, 0
+        if spent.step in self.evaluate_after:
+            row |= self._evaluate()
+        self.metrics.write(row)
+        self.job.tracker.log(row)
+
+    def _evaluate(self) -> dict[str, float]:
+        job, start = self.job, time.monotonic()
+        model = self.model if self.leader is None else self.leader.model
+        with autocast(job.precision, job.device):
+            if self.spent.step == self.plan.steps:
+                self.final = found = job.evaluation.final(model, job.source, job.window, job.objective)
+                if not math.isfinite(found["loss"]):
+                    raise Diverged(f"validation loss {found['loss']:g} at the end")
+            else:
+                found = job.evaluation.curve(model, job.source, job.window)
+        self.spent.evaluating += time.monotonic() - start
+        return found
+
+    def follow(self, leader: "Trainee") -> None:
+        """Let the leader compute until the schedules part: with the same seed and data the steps are the same
+        to the bit."""
+        self.leader, self.spent.parent = leader, leader.job.labels.run
+
+    def fork(self) -> None:
+        """Go on alone from where the leader is."""
+        assert self.leader is not None
+        self.spent.shared = self.spent.step
+        state = pack(self.leader.model, self.leader.optim)
+        unpack({name: tensor.clone() for name, tensor in state.items()}, self.model, self.optim)
+        self.leader, self.ahead = None, []
+
+    def parts(self) -> bool:
+        """Whether the step to come is the first that a longer run would take at another rate."""
+        return self.spent.step >= self.job.schedule.shared(self.plan.steps)
+
+    def save(self) -> None:
+        kept = self.leader or self
+        if self.leader is not None:
+            self.spent.shared = self.spent.step
+        state = pack(kept.model, kept.optim)
+        self.job.checkpoints.save(
+            self.job.directory, self.job.labels.run, self.spent.step, state, asdict(self.spent)
+        )
+
+    def done(self) -> bool:
+        return self.spent.step >= self.plan.steps
+
+    def rate(self) -> float:
+        """Tokens per second of the steps computed for this run."""
+        return max(self.spent.step - self.spent.shared, 1) * self.batch_tokens / max(self.spent.seconds, 1e-9)
+
+    def peak(self) -> float:
+        """The rate this rung gives the matrices that read the residual stream, before the schedule."""
+        return next(group["peak"] for group in self.optim.param_groups if group["name"] == "read")
+
+    def end(self, status: str, reason: str | None) -> Run:
+        """Write the record; a finished run needs its checkpoints no more."""
+        job, spent, D = self.job, self.spent, self.spent.step * self.batch_tokens
+        timing = {
+            "seconds": spent.seconds,
+            "evaluation_seconds": spent.evaluating,
+            "tokens_per_second": self.rate(),
+            "shared_steps": spent.shared,
+        }
+        run = Run(
+            run=job.labels.run,
+            name=job.labels.name,
+            status=status,
+            reason=reason,
+            architecture=job.labels.architecture,
+            objective=job.labels.objective,
+            data=job.labels.data,
+            study=job.labels.study,
+            seed=job.seed,
+            depth=job.shape.depth,
+            width=job.shape.width,
+            N=self.counts["non_embedding"],
+            N_total=self.counts["total"],
+            parameters=self.counts,
+            D=D,
+            D_target=spent.targets,
+            unique_tokens=job.source.train_tokens,
+            window=job.window,
+            batch_tokens=self.batch_tokens,
+            steps=self.plan.steps,
+            step=spent.step,
+            learning_rate=self.peak(),
+            C=float(spent.flops),
+            C_6ND=float(six_n_d(self.counts["non_embedding"], D)),
+            loss=self.final.get("loss"),
+            loss_objective=self.final.get("loss_objective"),
+            bits_per_byte=self.final.get("bits_per_byte"),
+            parent=spent.parent,
+            timing=timing,
+            provenance=provenance(job.labels.command) | {"data": job.source.manifest},
+            config=dict(job.config),
+        )
+        run.save(job.directory)
+        self.metrics.close()
+        job.tracker.finish(status=status, summary=run.row())
+        if run.finished:
+            job.checkpoints.clear(job.directory)
+        return run
+
+    def _flops(self, prefix: int, start: int) -> int:
+        """Training FLOPs of one row of a batch with this longest prefix and start."""
+        return training_flops(self.model.flops(window=self.job.window, prefix=prefix, start=start))
+
+
+class _Metrics:
+    """The append-only metrics file. Rows past the checkpoint resumed from are dropped: they come again."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory, self.file = directory, None
+
+    def open(self, *, keep_until: int) -> None:
+        kept = [row for row in read_metrics(self.directory) if row["step"] <= keep_until]
+        path = self.directory / METRICS
+        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self.file = path.open("a", encoding="utf-8")
+
+    def write(self, row: dict[str, Any]) -> None:
+        assert self.file is not None
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):  # on a full disk, what could not be written was an error already
+            if self.file is not None:
+                self.file.close()
+
+
+def whole(key: str, value: object, *, at_least: int) -> None:
+    """Raises BadInput naming the key for what is not a whole number of that size."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise BadInput(f"{key} must be a whole number of at least {at_least}, not {value!r}")
+
+
+def generator(seed: int, step: int) -> torch.Generator:
+    """Randomness of one step, so that a resumed run draws what the undisturbed one drew."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)  # a prime apart: seeds do not overlap
