@@ -29,8 +29,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
     """Turn `main(cfg)` into a command that reads conf/<config_name>.yaml and overrides from argv.
 
     A value the user got wrong (ValueError, OSError, or anything Hydra refuses) ends in one line on stderr
-    and exit status 1. Anything else is a defect of ours and keeps its traceback. The plain function stays
-    reachable as `command.task`, which is what a launcher's workers call.
+    and exit status 1. Anything else is a defect of ours and keeps its traceback.
     """
 
     def decorate(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -47,7 +46,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 if FULL_ERROR:
                     raise
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
-                    raise _cause(error) from None
+                    raise cause(error) from None
                 raise SystemExit(_tell(error, config_name)) from error
 
         @functools.wraps(main)
@@ -64,7 +63,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                     raise
                 raise SystemExit(_tell(error, config_name)) from error
 
-        command.task = task  # pyright: ignore[reportAttributeAccessIssue]
         return command
 
     return decorate
@@ -72,7 +70,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
 
 def _tell(error: Exception, config_name: str) -> int:
     """Print the error as one line and return the exit status; re-raise what the user cannot have caused."""
-    error = _cause(error)
+    error = cause(error)
     if not isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):
         raise error
     message = _misspelt(error, config_name) or str(error).split("Config search path:")[0]
@@ -80,7 +78,7 @@ def _tell(error: Exception, config_name: str) -> int:
     return 1
 
 
-def _cause(error: Exception) -> Exception:
+def cause(error: Exception) -> Exception:
     """What the user got wrong, without the wrapping of the part that noticed."""
     wrapped = isinstance(error, InstantiationException) and isinstance(error.__cause__, ValueError | OSError)
     return error.__cause__ if wrapped else error  # pyright: ignore[reportReturnType]

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.door import door
+from experiments.door import cause, door
 from experiments.identity import identity, run_id
 from scalelaw.run import RECORD, Run
 from scalelaw.step import cache
@@ -27,7 +27,14 @@ def main(cfg: DictConfig) -> None:
 
 
 def prepare(cfg: DictConfig) -> Job:
-    """What the config says, as objects: here it ends."""
+    """What the config says, as objects: here it ends. Raises what the user got wrong as it is."""
+    try:
+        return _job(cfg)
+    except Exception as error:
+        raise cause(error) from None
+
+
+def _job(cfg: DictConfig) -> Job:
     hydra = HydraConfig.get()
     directory = Path(hydra.runtime.output_dir)
     if not isinstance(cfg.threads, int) or cfg.threads < 1:

@@ -136,3 +136,23 @@ def test_a_stopped_sweep_leaves_resumable_runs(tmp_path, book):  # noqa: F811
     runs = [Run.load(path.parent) for path in tmp_path.rglob("run.json")]
     assert [run.status for run in runs] == ["interrupted", "interrupted"]
     assert len(list(tmp_path.rglob("checkpoint-*.safetensors"))) == 2
+
+
+def test_runs_in_one_process_leave_the_records_of_runs_in_their_own(tmp_path, book):  # noqa: F811
+    """Three seeds and two budgets, three runs together: of the first and the last seed the shorter budget
+    branches off the longer, the middle one is divided between two processes."""
+    study = ["budget.D=320,640", "schedule.warmup=2", "log_every=3"]
+    whole, together = tmp_path / "whole", tmp_path / "together"
+    for cwd, bundle in ((whole, "1"), (together, "3")):
+        cwd.mkdir()
+        code, output = sweep(cwd, book, *study, f"hydra.launcher.together={bundle}")
+        assert code == 0, output
+    rows = {row["run"]: row for row in table(together)}
+    assert {row["run"]: row | {"parent": None} for row in rows.values()} == {
+        r["run"]: r for r in table(whole)
+    }
+    children = {row["seed"]: row for row in rows.values() if row["parent"]}
+    assert {seed: row["D"] for seed, row in children.items()} == {0: 320, 2: 320}
+    assert all(rows[row["parent"]]["D"] == 640 for row in children.values())
+    for directory, _ in records(whole / "outputs"):
+        assert read_metrics(together / directory.relative_to(whole)) == read_metrics(directory)

@@ -74,6 +74,7 @@ class WandB:
                 config=config,
                 dir=str(directory),
                 resume="allow",
+                reinit="create_new",  # runs trained side by side each have one
                 settings=wandb.Settings(
                     init_timeout=self.init_timeout,
                     finish_timeout=self.finish_timeout,

@@ -1,6 +1,6 @@
-"""One process a run, a bounded number at a time; a job that dies is one failed row, never a dead sweep."""
+"""One process a run, or a few of one shape, so many at a time; what dies is failed rows, no dead sweep."""
 
-import importlib
+import json
 import multiprocessing
 import os
 import signal
@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -20,7 +21,8 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_gl
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.scalelaw_local.view import View
 from scalelaw.run import RECORD, Run
@@ -45,6 +47,11 @@ class Job:
     directory: Path
     config: DictConfig
 
+    def key(self, apart: Sequence[str]) -> str:
+        """The same for jobs that differ in the keys `apart` alone."""
+        kept = {key: value for key, value in self.config.items() if key not in ("hydra", *apart)}
+        return json.dumps(OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True)
+
     def record(self) -> Run | None:
         """What the run left, if it can be read; a torn record is no record."""
         try:
@@ -54,21 +61,33 @@ class Job:
 
 
 class LocalLauncher(Launcher):
-    """Composes every job first, then runs them through a fork server that has torch imported already."""
+    """Composes every job first, then runs them through a fork server that has torch imported already.
 
-    def __init__(self, slots: int | None, preload: Sequence[str]) -> None:
+    slots: processes at a time; None: one for each core. together: runs that one process trains side by side,
+    at most, where they differ in the keys `apart` alone. prepare: full name of the function that makes of a
+    config what `train`, another, takes a list of.
+    """
+
+    def __init__(
+        self,
+        slots: int | None,
+        together: int,
+        apart: Sequence[str],
+        prepare: str,
+        train: str,
+        preload: Sequence[str],
+    ) -> None:
+        if not isinstance(together, int) or together < 1:
+            raise HydraException(f"hydra.launcher.together is a whole number from 1 on, not {together!r}")
         self.slots = slots or os.cpu_count() or 1
+        self.together, self.apart = together, list(apart)
+        self.functions = (prepare, train)
         self.preload = list(preload)
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
-        self.entry = ("", "")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
-        module: Any = sys.modules[task_function.__module__]
-        # `python -m package.module` runs as __main__; workers must find it under its own name.
-        name = module.__spec__.name if module.__name__ == "__main__" else module.__name__
-        self.entry = (name, task_function.__name__)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
@@ -103,30 +122,26 @@ class LocalLauncher(Launcher):
         context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
             context.set_forkserver_preload(self.preload)
-        queue, running, outcomes = (
-            list(waiting),
-            dict[int, tuple[BaseProcess, Job]](),
-            dict[int, str | None](),
-        )
+        queue, running = self._bundles(waiting), dict[int, tuple[BaseProcess, list[Job]]]()
+        outcomes: dict[int, str | None] = {}
         before = signal.signal(signal.SIGTERM, _exit_on_signal)
         try:
             while queue or running:
                 while queue and len(running) < self.slots:
-                    job = queue.pop(0)
-                    job.directory.mkdir(parents=True, exist_ok=True)
-                    process = context.Process(
-                        target=_work,
-                        args=(self.entry, self.hydra_context, job),
-                    )
+                    jobs = queue.pop(0)
+                    for job in jobs:
+                        job.directory.mkdir(parents=True, exist_ok=True)
+                        view.started(job.name, job.directory)
+                    process = context.Process(target=_work, args=(self.functions, self.hydra_context, jobs))
                     process.start()
-                    running[process.sentinel] = (process, job)
-                    view.started(job.name, job.directory)
+                    running[process.sentinel] = (process, jobs)
                 for sentinel in connection.wait(list(running), timeout=view.interval):
-                    process, job = running.pop(sentinel)  # pyright: ignore[reportArgumentType]
+                    process, jobs = running.pop(sentinel)  # pyright: ignore[reportArgumentType]
                     process.join()
-                    run, why = _outcome(job, process.exitcode)
-                    outcomes[job.index] = why
-                    view.ended(job.name, run, why)
+                    for job in jobs:
+                        run, why = _outcome(job, process.exitcode)
+                        outcomes[job.index] = why
+                        view.ended(job.name, run, why)
                 view.refresh()
         finally:
             for process, _ in running.values():
@@ -137,6 +152,20 @@ class LocalLauncher(Launcher):
                 process.kill()  # does nothing to one that has ended
             signal.signal(signal.SIGTERM, before)
         return outcomes
+
+    def _bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        """What one process trains: jobs of one key, as many as may be together, those that differ in their
+        budget alone next to each other. In the order of the study."""
+        alike: dict[str, list[Job]] = {}
+        for job in jobs:
+            alike.setdefault(job.key(self.apart) if self.together > 1 else job.name, []).append(job)
+        bundles = []
+        for group in alike.values():
+            families = {job.index: job.key(["budget"]) for job in group} if len(group) > 1 else {}
+            first = {family: index for index, family in reversed(families.items())}
+            group.sort(key=lambda job: (first[families[job.index]], job.index) if families else (0, 0))
+            bundles += [group[i : i + self.together] for i in range(0, len(group), self.together)]
+        return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
 
     def _job_return(self, job: Job, why: str | None) -> JobReturn:
         result = JobReturn()
@@ -151,7 +180,7 @@ class LocalLauncher(Launcher):
 def _outcome(job: Job, exitcode: int | None) -> tuple[Run | None, str | None]:
     """The record a process left and, where it did not finish, the reason in one line."""
     run = job.record()
-    if run is not None and exitcode == 0 and run.finished:
+    if run is not None and run.finished:
         return run, None
     if exitcode is not None and exitcode < 0:
         return run, f"killed by {signal.Signals(-exitcode).name}"
@@ -165,19 +194,34 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "ended without a word"
 
 
-def _work(entry: tuple[str, str], hydra_context: HydraContext, job: Job) -> None:
-    """A worker's whole life: one job, its output in its own log, its parent watched."""
+def _work(functions: tuple[str, str], hydra_context: HydraContext, jobs: list[Job]) -> None:
+    """A worker's whole life: its jobs, what they say in their own logs, its parent watched."""
     threading.Thread(target=_follow_parent, daemon=True).start()
-    with (job.directory / LOG).open("a", buffering=1) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
-        setup_globals()
+    setup_globals()
+    prepare, train = map(get_method, functions)
+    ready = [(job, made) for job in jobs if (made := _prepared(job, prepare, hydra_context)) is not None]
+    if not ready:
+        sys.exit(1)
+    first = ready[0][0]
+    for job, _ in ready[1:]:
+        with (job.directory / LOG).open("a") as log:
+            log.write(f"trained side by side with {first.name}, whose log has the rest\n")
+    with _speaking_in(first.directory / LOG):
+        try:
+            runs = train([made for _, made in ready])
+        except Exception as error:
+            traceback.print_exception(error)
+            sys.exit(1)
+        if len(ready) < len(jobs) or not all(run.finished for run in runs):
+            sys.exit(1)
+
+
+def _prepared(job: Job, prepare: TaskFunction, hydra_context: HydraContext) -> Any:
+    """What `prepare` makes of the job's config; None when it cannot, and the job's log says why."""
+    with _speaking_in(job.directory / LOG):
         JobRuntime.instance().set("name", job.config.hydra.job.name)
-        module, name = entry
-        command = getattr(importlib.import_module(module), name)
         result = run_job(
-            task_function=getattr(command, "task", command),
+            task_function=prepare,
             config=job.config,
             job_dir_key="hydra.sweep.dir",
             job_subdir_key="hydra.sweep.subdir",
@@ -187,7 +231,18 @@ def _work(entry: tuple[str, str], hydra_context: HydraContext, job: Job) -> None
         if result.status == JobStatus.FAILED:
             error: Any = result._return_value
             traceback.print_exception(error)
-            sys.exit(1)
+            return None
+        return result.return_value
+
+
+@contextmanager
+def _speaking_in(path: Path) -> Iterator[None]:
+    """What this process writes goes to the file: what libraries write beside Python, too."""
+    with path.open("a", buffering=1) as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        sys.stdout = sys.stderr = log
+        yield
 
 
 def _follow_parent() -> None:
