@@ -10,7 +10,8 @@ from scalelaw.objectives.causal_lm import CausalLM
 class DieOnce(CausalLM):
     """Sends its own process `number` at the given batch, the first time round."""
 
-    def __init__(self, *, marker: str, at: int, number: int) -> None:
+    def __init__(self, *, marker: str, at: int, number: int, documents: bool) -> None:
+        super().__init__(documents=documents)
         self.marker, self.left, self.number = Path(marker), at, number
 
     def __call__(self, windows, generator):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 IGNORE = -100  # the label torch's cross-entropy leaves out by default
+SEPARATOR = 0  # the token that ends a document, whatever the tokenizer
 
 
 class BadInput(ValueError):
@@ -30,6 +31,8 @@ class Batch:
     prefix: (B,) int64, how many leading tokens are visible to each other in both directions, 0 to T.
     start: the first position at which any row is asked to predict. Logits exist from here on.
     shortest, longest: the range of `prefix` as plain numbers, so that no model has to ask the device.
+    segments: (B, T) int64, the number of each token's document in its row, never falling; tokens of another
+        document are out of sight. None: the whole row is in sight.
     """
 
     tokens: Tensor
@@ -38,9 +41,10 @@ class Batch:
     start: int
     shortest: int
     longest: int
+    segments: Tensor | None = None
 
     @classmethod
-    def of(cls, tokens: Tensor, labels: Tensor, prefix: Tensor) -> "Batch":
+    def of(cls, tokens: Tensor, labels: Tensor, prefix: Tensor, segments: Tensor | None = None) -> "Batch":
         """Build a batch from (B, T) tokens, (B, T) labels and (B,) prefix lengths, all on the CPU.
 
         Raises BadInput for a prefix outside 0..T, or labels that ask for nothing.
@@ -53,7 +57,7 @@ class Batch:
         asked = (labels != IGNORE).any(dim=0).nonzero()
         if len(asked) == 0:
             raise BadInput("no label in the batch: there is nothing to learn from it")
-        return cls(tokens, labels, prefix, int(asked[0]), shortest, longest)
+        return cls(tokens, labels, prefix, int(asked[0]), shortest, longest, segments)
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
@@ -63,6 +67,7 @@ class Batch:
             self.start,
             self.shortest,
             self.longest,
+            None if self.segments is None else self.segments.to(device, non_blocking=True),
         )
 
 

@@ -3,6 +3,7 @@
 K models of a stack (1 for one alone), M positions each, E width, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,14 +19,27 @@ LOGITS = {"cpu": 1 << 20, "gpu": 1 << 26}
 POSITIONS = 128
 
 
-def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
+Exponentials = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
+
+def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax before its division: exp(logits - top) (..., V) in the type of the logits, and (..., 1) in
+    float32
+    their sum and the top."""
+    top = logits.amax(dim=-1, keepdim=True).float()
+    exp = (logits.float() - top).exp()
+    return exp.to(logits.dtype), exp.sum(dim=-1, keepdim=True), top
+
+
+def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials = exponentials) -> Tensor:
     """Summed cross-entropy in float32, nats: (K,), or () where `weight` is of one model alone.
 
     hidden: (..., E), M positions of each model in turn. weight: (V, E) or (K, V, E). labels: int64, one a
     position, `IGNORE` where nothing is asked. Equals cross_entropy(hidden @ weight.T) of all positions, but
     the (M, V) logits and their gradient never exist as a whole: both gradients are taken chunk by chunk on
     the way forward, as in cut-your-losses kernels (Wijmans et al. 2024; Hsu et al. 2024, Liger). Matmuls run
-    in autocast's type where it is on; the softmax in float32. There is no second derivative.
+    in autocast's type where it is on; the softmax in float32. There is no second derivative. by:
+    `exponentials`, or what a compiler made of it.
     """
     K = 1 if weight.dim() == 2 else len(weight)
     table = weight.view(K, -1, weight.shape[-1])
@@ -42,41 +56,45 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
             each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
             nll: Any = each.view(K, -1).sum(dim=1)
         else:
-            nll = _SummedNLL.apply(positions, table, labels, step)
+            nll = _SummedNLL.apply(positions, table, labels, step, by)
     return nll if weight.dim() == 3 else nll[0]
 
 
 class _SummedNLL(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, step: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, step: int, by: Exponentials
+    ) -> Tensor:
         K, M, _ = hidden.shape
-        wanted = any(ctx.needs_input_grad)
         total = torch.zeros(K, dtype=torch.float32, device=hidden.device)
+        wanted = any(ctx.needs_input_grad)
         to_hidden = torch.empty_like(hidden) if wanted else None
         to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
         for i in range(0, M, step):
-            part, asked = hidden[:, i : i + step], labels[:, i : i + step]
-            left_out = asked == IGNORE
-            index = asked.masked_fill(left_out, 0)[..., None]
-            log_p = F.log_softmax(_product(part, weight.mT), dim=-1, dtype=torch.float32)
-            total -= log_p.gather(-1, index).squeeze(-1).masked_fill(left_out, 0.0).sum(dim=1)
+            part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
+            index = asked.clamp(min=0)  # IGNORE is none
+            logits = _product(part, weight.mT)
+            exp, whole, top = by(logits)
+            nll = whole.log() + top - logits.gather(-1, index).float()
+            total += nll.masked_fill_(asked == IGNORE, 0.0).sum(dim=(1, 2))
             if to_hidden is None or to_weight is None:
                 continue
-            slope = log_p.exp_()
-            slope.scatter_add_(-1, index, torch.full(index.shape, -1.0, device=slope.device))
-            slope = slope.masked_fill_(left_out[..., None], 0.0).to(hidden.dtype)
-            to_hidden[:, i : i + step] = _product(slope, weight)
-            to_weight += _product(slope.mT, part)
+            # The gradient by the logits is (exp - whole at the label) / whole; the division is left to the
+            # sides of the products that are E wide and not V.
+            exp.scatter_add_(-1, index, -whole.to(exp.dtype))
+            share = whole.reciprocal_().masked_fill_(asked == IGNORE, 0.0)
+            to_hidden[:, i : i + step] = _product(exp, weight) * share
+            to_weight += _product(exp.mT, (part * share).to(part.dtype))
         if wanted:
             ctx.save_for_backward(to_hidden, to_weight)
             ctx.kind = weight.dtype
         return total
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         to_hidden, to_weight = ctx.saved_tensors
         by_model = upstream[0].view(-1, 1, 1)
-        return to_hidden * by_model.to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind), None, None
+        return to_hidden * by_model.to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind), None, None, None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -7,6 +7,14 @@ B rows of a batch, T positions of a window. The two-token prefix of a four-token
     1 1 0 0                                     1 1 0 0
     1 1 1 0                                     1 1 1 0
     1 1 1 1                                     1 1 1 1
+
+Two documents of two tokens each, packed into the same window:
+
+    documents(segments 0 0 1 1)
+    1 0 0 0
+    1 1 0 0
+    0 0 1 0
+    0 0 1 1
 """
 
 import torch
@@ -30,6 +38,12 @@ def prefix(prefix: Tensor, keys: int) -> Tensor:
     A query after the prefix sees the prefix by causality already, so the prefix's keys are open to all.
     """
     return causal(keys, keys, prefix.device) | within(prefix, keys)
+
+
+def documents(segments: Tensor) -> Tensor:
+    """(B, 1, T, T): causal inside each document, from the (B, T) number of every token's document."""
+    own = segments[:, :, None] == segments[:, None, :]
+    return (own & causal(segments.shape[1], segments.shape[1], segments.device))[:, None]
 
 
 def target(prefix: Tensor, first: int, keys: int) -> Tensor:

@@ -77,16 +77,17 @@ def stack(models: Sequence[LanguageModel]) -> LanguageModel:
 
 
 def join(batches: Sequence[Batch]) -> Batch | None:
-    """The batches as one of K * B rows; None where they are not cut alike, and a row would be padded or
-    masked
-    for another's sake."""
+    """The batches as one of K * B rows; None where they are not cut alike, and rows would be padded or masked
+    for each other's sake."""
     first = batches[0]
-    if any((b.start, b.shortest, b.longest) != (first.start, first.shortest, first.longest) for b in batches):
+    if len({(b.start, b.shortest, b.longest, b.segments is None) for b in batches}) > 1:
         return None
     tokens, labels, prefix = (
         torch.cat([getattr(b, n) for b in batches]) for n in ("tokens", "labels", "prefix")
     )
-    return Batch(tokens, labels, prefix, first.start, first.shortest, first.longest)
+    numbered = [b.segments for b in batches if b.segments is not None]
+    segments = torch.cat(numbered) if numbered else None
+    return Batch(tokens, labels, prefix, first.start, first.shortest, first.longest, segments)
 
 
 def _shared(modules: Sequence[nn.Module], name: str) -> nn.Parameter:

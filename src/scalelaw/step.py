@@ -41,8 +41,7 @@ class Step:
         self.stacked = stack(models) if len(models) > 1 else None
         whole = self.stacked or models[0]
         if compile:
-            for block in whole.blocks():  # of one shape: compiled once, and found in the cache after that
-                block.compile()
+            whole.compile_parts()
         self.whole = whole
         self.slopes = [p.grad for p in whole.parameters() if p.grad is not None]  # those of a stack
 

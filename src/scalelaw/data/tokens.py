@@ -14,9 +14,8 @@ import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from scalelaw.contracts import BadInput
+from scalelaw.contracts import SEPARATOR, BadInput
 
-SEPARATOR = 0
 FILE = "tokenizer.json"
 
 

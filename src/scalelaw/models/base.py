@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from scalelaw.contracts import BadInput, Batch
-from scalelaw.loss import summed_nll
+from scalelaw.loss import Exponentials, exponentials, summed_nll
 from scalelaw.models.layers import Stack
 from scalelaw.shape import Shape
 
@@ -34,6 +35,7 @@ class LanguageModel(nn.Module, ABC):
         self.embedding = nn.Embedding(vocab_size, shape.width)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         self.head = None if tie_embeddings else nn.Linear(shape.width, vocab_size, bias=False)
+        self.exponentials: Exponentials = exponentials
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
@@ -47,7 +49,7 @@ class LanguageModel(nn.Module, ABC):
 
     def nll(self, batch: Batch) -> Tensor:
         """Summed cross-entropy of what the batch asks, nats in float32; no logits are kept."""
-        return summed_nll(*self.projected(batch), batch.labels[:, batch.start :])
+        return summed_nll(*self.projected(batch), batch.labels[:, batch.start :], self.exponentials)
 
     def projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T - batch.start, E) and (V, E), whose product are the logits."""
@@ -60,9 +62,13 @@ class LanguageModel(nn.Module, ABC):
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         """Forward matmul and attention FLOPs of one row of a batch whose longest prefix is `prefix`."""
 
-    def blocks(self) -> list[nn.Module]:
-        """The blocks of every stack: what is the same over and over, and worth compiling."""
-        return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
+    def compile_parts(self) -> None:
+        """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax."""
+        for module in self.modules():
+            if isinstance(module, Stack):
+                for block in module.blocks:
+                    block.compile()
+        self.exponentials = torch.compile(exponentials)
 
     def head_flops(self, positions: int) -> int:
         return 2 * positions * self.shape.width * self.vocab_size

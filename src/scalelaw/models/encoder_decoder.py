@@ -10,6 +10,7 @@ from torch import Tensor
 
 from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
+from scalelaw.models import packing
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.layers import Attend, Block, CrossBlock, Stack, causal, rotation
 from scalelaw.shape import Shape
@@ -23,7 +24,7 @@ class EncoderDecoder(LanguageModel):
     The decoder's first input is the last token of the prefix, where the first label stands: no start symbol
     is needed. Rotary positions tell distances inside each stack; the window's own positions are used in both,
     though any offset would give the same logits.
-    Raises BadInput for a batch with an empty prefix in some row.
+    Raises BadInput for a batch with an empty prefix in some row, or with documents to be kept apart.
     """
 
     def __init__(self, shape: Shape, vocab_size: int, *, tie_embeddings: bool) -> None:
@@ -33,6 +34,7 @@ class EncoderDecoder(LanguageModel):
         self.decoder = Stack([CrossBlock(shape, writes=3 * depth) for _ in range(depth)], shape.width)
 
     def hidden(self, batch: Batch) -> Tensor:
+        packing.refuse(batch)
         if batch.shortest < 1:
             raise BadInput("an encoder-decoder has nothing to encode in a row with prefix 0")
         window, longest = batch.tokens.shape[1], batch.longest

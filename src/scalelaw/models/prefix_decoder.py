@@ -11,8 +11,9 @@ from torch import Tensor
 
 from scalelaw import masks
 from scalelaw.contracts import Batch
+from scalelaw.models import packing
 from scalelaw.models.decoder import Decoder
-from scalelaw.models.layers import Attend, causal
+from scalelaw.models.layers import Attend
 
 
 class PrefixDecoder(Decoder):
@@ -20,12 +21,14 @@ class PrefixDecoder(Decoder):
 
     A row with prefix 0 among rows with longer ones is causal too, but its sums run in another order: its
     logits equal the causal decoder's to the rounding of fp32 (1e-6).
+    Raises BadInput for a batch that has both a prefix and documents to be kept apart.
     """
 
     def attention(self, batch: Batch) -> Attend:
         window, longest = batch.tokens.shape[1], batch.longest
         if longest <= 1:  # one token is its own past and future: the causal decoder, bit for bit
-            return causal
+            return packing.attention(batch, self.shape.head_dim)
+        packing.refuse(batch)
         mixed = batch.shortest < longest
         head = masks.prefix(batch.prefix, longest) if mixed else None
         tail = masks.causal(window - longest, window, batch.tokens.device)
