@@ -8,19 +8,19 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-RECIPE = 1  # counts up when the same config starts to mean other losses: older runs are then trained again
+RECIPE = 2  # counts up when the same config starts to mean other losses: older runs are then trained again
 # Where and how a run is executed, not what it computes.
 EXECUTION = ("hydra", "output", "study", "tracker", "checkpoints", "threads", "device", "log_every")
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without its execution keys: what the record carries and the id is made of."""
-    plain: Any = OmegaConf.to_container(cfg, resolve=False)
-    kept: dict[str, Any] = {"recipe": RECIPE} | {
+    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    resolved: dict[str, Any] = {"recipe": RECIPE} | {
         key: value for key, value in plain.items() if key not in EXECUTION
     }
-    kept["data"].pop("cache", None)
-    resolved: Any = OmegaConf.to_container(OmegaConf.create(kept), resolve=True, throw_on_missing=True)
+    resolved["data"].pop("cache", None)
     if path := resolved["data"].get("path"):
         resolved["data"]["content"] = content(Path(path))
     return resolved

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+import experiments.tuned  # noqa: F401 (registers ${tuned:...})
 from experiments.door import cause, door
 from experiments.identity import identity, run_id
 from scalelaw.run import RECORD, Run

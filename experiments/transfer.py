@@ -1,15 +1,15 @@
 """Where each rung of a learning-rate study has its optimum: python -m experiments.transfer runs=outputs/lr"""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from analysis.report.results import provenance
-from analysis.report.transfer import by_rung, spread
+from analysis.tuning.transfer import by_rung
 from experiments.door import door
+from experiments.tables import origin
 from scalelaw.run import records, write_atomically
 
 
@@ -18,21 +18,17 @@ def main(cfg: DictConfig) -> None:
     folder = Path(cfg.runs)
     runs = [run for _, run in records(folder)]
     found = by_rung(runs)
-    summary: dict[str, Any] = {"provenance": provenance(runs)}
+    summary: dict[str, Any] = {"provenance": origin("experiments.transfer", cfg) | {"runs": provenance(runs)}}
     for architecture, rules in found.items():
-        for rule, rungs in rules.items():
-            for width, best in rungs.items():
+        for rule, transfer in rules.items():
+            for width, best in transfer.optima.items():
                 print(
                     f"{architecture}, transfer={rule}, width {width}: "
-                    f"best lr {best.rate:.4g} ({best.status}), loss {best.loss:.4f}"
+                    f"best lr {best.value:.4g} ({best.status}), loss {best.loss:.4f}"
                 )
-            factor, bracketed = spread(rungs)
-            doubt = "" if bracketed else ", but not every optimum lies inside the rates tried"
-            print(f"{architecture}, transfer={rule}: optima within a factor of {factor:.2f}{doubt}")
-            optima = {str(width): asdict(best) for width, best in rungs.items()}
-            entry = {"spread": factor, "bracketed": bracketed, "optima": optima}
-            summary.setdefault(architecture, {})[rule] = entry
-    write_atomically(folder / "transfer.json", json.dumps(summary, indent=1) + "\n")
+            print(f"{architecture}, transfer={rule}: {transfer.verdict()}")
+            summary.setdefault(architecture, {})[rule] = transfer.to_json()
+    write_atomically(folder / "transfer.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -160,6 +160,8 @@ def test_learning_rates_swept_are_told_where_worse_and_where_the_best_is_at_an_e
     table.loc[largest & lowest, "loss"] *= 0.97
     worse, edge = of(inspect(table), "undertuned")[-2:]
     assert edge == (table.index[largest & lowest].tolist(), "warn")
+    told = "N=3e+07: the best learning rate is the lowest of those tried, 0.0001 to 0.01: a better one"
+    assert [flag.why for flag in inspect(table)][-1].startswith(told)
     # One per cent is within the noise; twenty are not.
     assert worse == (table.index[table.learning_rate == 1e-2].tolist(), "warn")
 

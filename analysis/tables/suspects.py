@@ -71,7 +71,7 @@ RATES = ("peak_learning_rate", "learning_rate")
 
 
 def swept(table: pd.DataFrame) -> Iterator[Flag]:
-    """Learning rates tried at one N and D: which rows are not the best, and where the best is at an end."""
+    """Learning rates tried at one N and D: rows that are not the best, and rungs whose best is at an end."""
     rate = optional(table, next(name for name in RATES if name in table))
     table, rate = table.loc[~np.isnan(rate)], rate[~np.isnan(rate)]
     group, best = _sweeps(table)
@@ -83,8 +83,17 @@ def swept(table: pd.DataFrame) -> Iterator[Flag]:
         why = "more loss than another learning rate gave at the same N and D"
         yield Flag("undertuned", named(table, worse), why, WARN)
     edge = several & (y == best) & ((rate == low) | (rate == -high))
-    why = "the best learning rate is the lowest or highest that was tried: a better one may lie beyond"
-    yield Flag("undertuned", named(table, edge), why, WARN)
+    N = table["N"].to_numpy(float)
+    for size in np.unique(N[edge]):
+        rung = edge & (N == size)
+        at = " and ".join(
+            end for end, ends in (("lowest", low), ("highest", -high)) if (rate == ends)[rung].any()
+        )
+        why = (
+            f"N={size:.4g}: the best learning rate is the {at} of those tried, {low[rung].min():.4g} to "
+            f"{-high[rung].min():.4g}: a better one may lie beyond"
+        )
+        yield Flag("undertuned", named(table, rung), why, WARN)
 
 
 def best_of_sweeps(table: pd.DataFrame) -> pd.DataFrame:
