@@ -47,7 +47,7 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                     raise
                 if HydraConfig.get().mode == RunMode.MULTIRUN:
                     raise cause(error) from None
-                raise SystemExit(_tell(error, config_name)) from error
+                raise SystemExit(tell(error, config_name)) from error
 
         @functools.wraps(main)
         def command() -> None:
@@ -61,14 +61,14 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
             except Exception as error:
                 if FULL_ERROR:
                     raise
-                raise SystemExit(_tell(error, config_name)) from error
+                raise SystemExit(tell(error, config_name)) from error
 
         return command
 
     return decorate
 
 
-def _tell(error: Exception, config_name: str) -> int:
+def tell(error: Exception, config_name: str) -> int:
     """Print the error as one line and return the exit status; re-raise what the user cannot have caused."""
     error = cause(error)
     if not isinstance(error, ValueError | OSError | HydraException | OmegaConfBaseException):

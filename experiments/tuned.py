@@ -15,7 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from scalelaw.budget import Flops
-from scalelaw.counting import count, training_flops
+from scalelaw.counting import count, expected_flops
 
 if TYPE_CHECKING:  # loaded when a law is asked for: other runs need not wait for pandas and scipy
     from analysis.tuning.hparams import Advice
@@ -53,12 +53,8 @@ def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
         model = instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
     per_token = math.nan
     if isinstance(budget, Flops):
-        splits = instantiate(cfg.objective).splits(cfg.window, batch_tokens // cfg.window)
-        rows = (
-            share * training_flops(model.flops(window=cfg.window, prefix=p, start=s))
-            for p, s, share in splits
-        )
-        per_token = sum(rows) / cfg.window
+        objective, rows = instantiate(cfg.objective), batch_tokens // cfg.window
+        per_token = expected_flops(model, objective, window=cfg.window, rows=rows) / cfg.window
     N = count(model)["non_embedding"]
     return {"N": N, "D": budget.resolve(N=N, flops_per_token=per_token, batch_tokens=batch_tokens).D}
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from scalelaw.contracts import Architecture, Objective
+
 BACKWARD = 2  # a gradient for the inputs and one for the weights, each a matmul of the forward's size
 KINDS: tuple[str, ...] = ("embedding", "head", "cross_attention", "attention", "ffn", "norm")
 
@@ -65,6 +67,14 @@ def training_flops(forward: int) -> int:
     """FLOPs of a forward and a backward pass. Exact: every matmul's inputs need a gradient too, those of the
     first block because the embedding below it is trained."""
     return (1 + BACKWARD) * forward
+
+
+def expected_flops(model: Architecture, objective: Objective, *, window: int, rows: int) -> float:
+    """Training FLOPs of one row, averaged over the splits the objective draws."""
+    return sum(
+        share * training_flops(model.flops(window=window, prefix=prefix, start=start))
+        for prefix, start, share in objective.splits(window, rows)
+    )
 
 
 def six_n_d(parameters: float, tokens: float) -> float:

@@ -12,7 +12,7 @@ from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 from scalelaw.step import Step
-from scalelaw.trainee import Diverged, Job, Trainee
+from scalelaw.trainee import Diverged, Job, Trainee, family
 
 
 def train(jobs: Sequence[Job]) -> list[Run]:
@@ -131,10 +131,10 @@ def _lead(live: Sequence[Trainee]) -> None:
     """In each family, let the longest run compute what all have in common."""
     families: dict[str, list[Trainee]] = {}
     for trainee in live:
-        families.setdefault(trainee.job.family(), []).append(trainee)
-    for family in families.values():
-        leader = max(family, key=lambda trainee: trainee.plan.steps)
-        for trainee in family:
+        families.setdefault(family(trainee.job.config), []).append(trainee)
+    for relatives in families.values():
+        leader = max(relatives, key=lambda trainee: trainee.plan.steps)
+        for trainee in relatives:
             together = trainee.spent.step == leader.spent.step and not trainee.parts()
             if trainee is not leader and together:
                 trainee.follow(leader)

@@ -16,7 +16,7 @@ import torch
 from scalelaw.budget import Budget
 from scalelaw.checkpoint import Checkpoints, pack, unpack
 from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
-from scalelaw.counting import count, six_n_d, training_flops
+from scalelaw.counting import count, expected_flops, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.progress import FILE as PROGRESS
@@ -84,12 +84,11 @@ class Job:
             return None
         return done if done and done.finished and done.run == self.labels.run else None
 
-    def family(self) -> str:
-        """The same for runs that differ in their budget alone: as long as they share a schedule they share
-        every step."""
-        return json.dumps(
-            {k: v for k, v in self.config.items() if k != "budget"}, sort_keys=True, default=str
-        )
+
+def family(config: Mapping[str, Any]) -> str:
+    """The same for runs that differ in their budget alone: as long as they share a schedule they share every
+    step."""
+    return json.dumps({k: v for k, v in config.items() if k != "budget"}, sort_keys=True, default=str)
 
 
 @dataclass
@@ -129,9 +128,7 @@ class Trainee:
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
-        expected = sum(
-            share * self.flops(p, start) for p, start, share in job.objective.splits(job.window, job.rows)
-        )
+        expected = expected_flops(self.model, job.objective, window=job.window, rows=job.rows)
         self.plan: Budget = job.budget.resolve(
             N=self.counts["non_embedding"],
             flops_per_token=expected / job.window,

@@ -122,7 +122,7 @@ class LocalLauncher(Launcher):
         context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
             context.set_forkserver_preload(self.preload)
-        queue, running = self._bundles(waiting), dict[int, tuple[BaseProcess, list[Job]]]()
+        queue, running = self.bundles(waiting), dict[int, tuple[BaseProcess, list[Job]]]()
         outcomes: dict[int, str | None] = {}
         before = signal.signal(signal.SIGTERM, _exit_on_signal)
         try:
@@ -153,7 +153,7 @@ class LocalLauncher(Launcher):
             signal.signal(signal.SIGTERM, before)
         return outcomes
 
-    def _bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
+    def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """What one process trains: jobs of one key, as many as may be together, those that differ in their
         budget alone next to each other. In the order of the study."""
         alike: dict[str, list[Job]] = {}
