@@ -15,11 +15,9 @@ EXECUTION = ("hydra", "output", "study", "tracker", "checkpoints", "threads", "d
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without its execution keys: what the record carries and the id is made of."""
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-    plain: Any = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
-    resolved: dict[str, Any] = {"recipe": RECIPE} | {
-        key: value for key, value in plain.items() if key not in EXECUTION
-    }
+    keys: Any = [key for key in cfg if key != "hydra"]
+    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
+    resolved = {key: value for key, value in plain.items() if key not in EXECUTION} | {"recipe": RECIPE}
     resolved["data"].pop("cache", None)
     if path := resolved["data"].get("path"):
         resolved["data"]["content"] = content(Path(path))
