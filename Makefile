@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-slow lint bench bench-coverage clean
+.PHONY: help setup demo report test test-slow lint bench bench-quick bench-coverage clean
 
 help: ## what there is to type
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -20,6 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) --editable '.[test,lint]'
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 demo: setup ## train three architectures on real text, fit their laws, write a report (about 10 minutes)
@@ -38,8 +42,11 @@ lint: $(VENV)/.installed-test ## style, types, import rules
 	$(VENV)/bin/pyright
 	$(VENV)/bin/lint-imports
 
-bench: $(VENV)/.installed-test ## training speed beside a peer, fitting speed; about two minutes, into bench/results
+bench: $(VENV)/.installed-bench ## training speed beside its peers, sweeps, memory; half an hour, into bench/results
 	$(RUN) -m bench
+
+bench-quick: $(VENV)/.installed-bench ## the same, smaller, in five minutes, into outputs/bench
+	$(RUN) -m bench --quick
 
 bench-coverage: $(VENV)/.installed-test ## how often intervals hold the truth; about 20 minutes on two cores
 	$(RUN) -m bench.coverage --tables 1000

@@ -1,185 +1,194 @@
-"""Training speed beside Hugging Face's Llama of the same shape, on one thread, and seconds to fit a law.
+"""Measure the training engine beside what people train with, and write bench/results/speed.json.
 
-Contestants take turns, round after round, so that a machine that slows down slows down all of them; what is
-reported is the median over rounds and the quotient of medians. bench/README.md says how to read it.
+    python -m bench            # 30 minutes at most on two cores
+    python -m bench --quick    # five at most, smaller; into outputs/bench
+
+bench/README.md says how to read the figures; `python -m bench.table` puts them into docs/performance.md.
 """
 
 import argparse
 import json
-import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-import torch
-
-from analysis.laws.chinchilla import Chinchilla
-from analysis.solver.solve import solve
-from scalelaw.contracts import Objective
-from scalelaw.evaluate import cross_entropy
-from scalelaw.models.causal_decoder import CausalDecoder
-from scalelaw.models.encoder_decoder import EncoderDecoder
-from scalelaw.models.prefix_decoder import PrefixDecoder
-from scalelaw.objectives.causal_lm import CausalLM
-from scalelaw.objectives.prefix_lm import PrefixLM
-from scalelaw.optim import adamw
+from bench import fitting, machine, memory, plot, speed, sweep, table
+from bench.contestants import BEST, CONTESTANTS
+from bench.fresh import ROOT, fresh
+from bench.size import Size
 from scalelaw.provenance import provenance
 from scalelaw.run import write_atomically
-from scalelaw.shape import Shape, ladder
 
-try:
-    import transformers
-except ImportError:  # it comes with the test extra; without it our own speed can still be told
-    transformers = None
-
-DEPTH, VOCAB, WINDOW, ROWS = 4, 256, 128, 8  # bytes, the default window, a batch large enough to fill matmuls
-HEAD_DIM, FFN = 12, "8/3"  # as conf/shape/ladder.yaml; one head is also the narrowest width
-LR, BETAS, EPS, DECAY, CLIP = (
-    0.004,
-    (0.9, 0.95),
-    1e-8,
-    0.1,
-    1.0,
-)  # as conf/optimizer/adamw.yaml, conf/train.yaml
-WARM_STEPS = 3  # the first allocates gradients, the second the optimizer's state; one more to be sure
-PEER = "hf_llama"
-LAW = {"E": 1.7, "A": 400.0, "B": 410.0, "alpha": 0.34, "beta": 0.28}  # near Hoffmann et al. 2022, table A.3
-NOISE = 0.01  # of log loss
-RESAMPLES = 1000  # as conf/fit.yaml
-
-Step = Callable[[], object]
+PEERS = ("transformers", "accelerate", "x-transformers", "litgpt")
+IN_MEMORY = (
+    "scalelaw causal decoder, bf16 autocast",
+    "scalelaw causal decoder, fp32",
+    "nanoGPT, fp32",
+    "Hugging Face Llama, fp32",
+)
 
 
-def trainer(model: torch.nn.Module, logits: Any, optim: torch.optim.Optimizer, ask: Objective) -> Step:
-    """One step as scalelaw.train takes it, on fresh random tokens: nothing to learn in them."""
-    generator = torch.Generator().manual_seed(0)
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is measured, and how long.
 
-    def step() -> None:
-        batch = ask(torch.randint(VOCAB, (ROWS, WINDOW + 1), generator=generator), generator)
-        nll = cross_entropy(logits, batch, "sum")
-        (nll / (ROWS * WINDOW)).backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP))
-        if not math.isfinite(norm) or not math.isfinite(nll.item()):
-            raise ArithmeticError("the loss is not finite, and the speed of such a run means nothing")
-        optim.step()
-        optim.zero_grad()
+    ladder: (d, depth, rows) of each rung; rows get fewer where a step would take many seconds. windows:
+    (T, rows) at the second rung. vocabularies: at the first. seconds: of a measurement. compiled: who is
+    measured compiled too. depths, steps, kinds: of the sweeps' runs (bench.sweep). overhead: runs over which
+    its slope is taken.
+    """
 
-    return step
+    ladder: tuple[tuple[int, int, int], ...]
+    windows: tuple[tuple[int, int], ...]
+    vocabularies: tuple[int, ...]
+    window: int
+    vocabulary: int
+    rows: int
+    large_vocabulary: int
+    squares: tuple[int, ...]
+    compiled: tuple[str, ...]
+    rounds: int
+    seconds: float
+    depths: tuple[int, ...]
+    steps: int
+    kinds: tuple[str, ...]
+    overhead: int
+    resamples: int
 
-
-def ours(architecture: type, shape: Shape, ask: Objective) -> Step:
-    model = architecture(shape, VOCAB, tie_embeddings=False)
-    rule = {"transfer": "width_and_depth", "base_width": 48, "base_depth": 4}
-    optim = adamw(model, shape, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY, **rule)
-    return trainer(model, model, optim, ask)
-
-
-def llama(shape: Shape) -> Step:
-    """The same sizes, loss, clipping and optimizer, and torch's fused attention: only the model differs."""
-    assert transformers is not None
-    config = transformers.LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=shape.width,
-        intermediate_size=shape.ffn_width,
-        num_hidden_layers=shape.depth,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.heads,
-        tie_word_embeddings=False,
-        use_cache=False,
-        attn_implementation="sdpa",  # pyright: ignore[reportCallIssue]
-    )
-    model = transformers.LlamaForCausalLM(config)
-    optim = torch.optim.AdamW(model.parameters(), lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY, fused=True)
-    return trainer(model, lambda batch: model(input_ids=batch.tokens).logits, optim, CausalLM())
+    def sizes(self) -> list[Size]:
+        return [
+            Size(width=d, depth=depth, rows=rows, window=self.window, vocabulary=self.vocabulary)
+            for d, depth, rows in self.ladder
+        ]
 
 
-def tokens_per_second(step: Step, seconds: float) -> float:
-    start, steps = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < seconds or not steps:
-        step()
-        steps += 1
-    return steps * ROWS * WINDOW / passed
+FULL = Plan(
+    ladder=((64, 2, 32), (128, 4, 16), (256, 6, 8), (512, 8, 4)),
+    windows=((128, 64), (256, 32), (512, 16), (1024, 8)),
+    vocabularies=(256, 1024, 4096, 32768),
+    window=256,
+    vocabulary=4096,
+    rows=32,
+    large_vocabulary=32768,
+    squares=(1024, 2048, 4096),
+    compiled=tuple(dict.fromkeys(contestant.who for contestant in CONTESTANTS.values())),
+    rounds=5,
+    seconds=0.7,
+    depths=(7, 6, 5, 4, 3, 2),
+    steps=360,
+    kinds=("seeds", "budgets"),
+    overhead=9,
+    resamples=1000,
+)
+QUICK = Plan(
+    ladder=((64, 2, 32), (128, 4, 8)),
+    windows=((128, 16), (512, 4)),
+    vocabularies=(256,),
+    window=256,
+    vocabulary=4096,
+    rows=32,
+    large_vocabulary=32768,
+    squares=(1024,),
+    compiled=("scalelaw causal decoder", "nanoGPT"),  # what compiles in seconds
+    rounds=3,
+    seconds=0.4,
+    depths=(3, 2),
+    steps=90,
+    kinds=("budgets",),
+    overhead=3,
+    resamples=100,
+)
 
 
-def training(width: int, rounds: int, seconds: float) -> dict:
-    """Tokens per second of every contestant: each round, the medians, and ours over the peer's."""
-    shape = ladder(depth=DEPTH, width_per_layer=width // DEPTH, head_dim=HEAD_DIM, ffn_multiple=FFN)
-    torch.manual_seed(0)
-    split = PrefixLM(prefix=WINDOW // 2, per_row=False)
-    steps = {
-        "causal_decoder": ours(CausalDecoder, shape, CausalLM()),
-        "prefix_decoder": ours(PrefixDecoder, shape, split),
-        "encoder_decoder": ours(EncoderDecoder, shape, split),
+def parts(plan: Plan, names: Sequence[str]) -> dict[str, Callable[[], Any]]:
+    """Each section of the file and how it is measured."""
+    sizes = plan.sizes()
+    names = [n for n in names if not CONTESTANTS[n].compiled or CONTESTANTS[n].who in plan.compiled]
+    return {
+        "peaks": lambda: fresh(machine.peaks, shapes=machine.products(sizes, plan.squares), device="cpu"),
+        "speed": lambda: [speed.compare(size, names, plan.rounds, plan.seconds) for size in sizes],
+        "growth": lambda: growth(plan),
+        "sweep": lambda: sweep.throughput(plan.depths, plan.steps, plan.kinds),
+        "overhead": lambda: sweep.overhead(plan.overhead),
+        "memory": lambda: {"loss": memory.losses(large(plan)), "steps": memory.of_steps(sizes, IN_MEMORY)},
+        "fitting": lambda: fitting.fits(plan.rounds, plan.resamples),
     }
-    steps |= {PEER: llama(shape)} if transformers else {}
-    for step in steps.values():
-        for _ in range(WARM_STEPS):
-            step()
-    each = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            each[name].append(tokens_per_second(step, seconds))
-    medians = {name: median(values) for name, values in each.items()}
-    ratios = {name: medians[name] / medians[PEER] for name in medians if PEER in medians and name != PEER}
-    return {"width": width, "tokens_per_second": medians, "over_peer": ratios, "rounds": each}
 
 
-def fitting(rounds: int) -> list[dict]:
-    """Seconds to fit Chinchilla's law to 240 rows of a known law with noise, without and with intervals."""
-    N, D = (x.ravel() for x in np.meshgrid(np.geomspace(1e5, 3e6, 12), np.geomspace(1e6, 3e7, 20)))
-    exact = Chinchilla().predict(LAW, {"N": N, "D": D})
-    table = {"N": N, "D": D, "loss": exact * np.exp(np.random.default_rng(0).normal(0, NOISE, len(N)))}
-    each = {0: [], RESAMPLES: []}
-    for _ in range(rounds):
-        for bootstrap, seconds in each.items():
-            start = time.perf_counter()
-            solve(Chinchilla(), table, delta=1e-3, bootstrap=bootstrap, seed=0)
-            seconds.append(time.perf_counter() - start)
-    return [{"rows": len(N), "bootstrap": b, "seconds": median(s), "rounds": s} for b, s in each.items()]
+def large(plan: Plan) -> Size:
+    """The step whose logits are the most of its memory."""
+    d, depth, _ = plan.ladder[0]
+    return Size(width=d, depth=depth, rows=plan.rows, window=plan.window, vocabulary=plan.large_vocabulary)
 
 
-def show(result: dict) -> None:
-    print(f"{'width':>5}  {'':16}{'tokens/s':>10}  {'lowest to highest':>19}  {'over ' + PEER:>13}")
-    for row in result["training"]:
-        for name, rate in row["tokens_per_second"].items():
-            low, high = min(row["rounds"][name]), max(row["rounds"][name])
-            ratio = f"{row['over_peer'][name]:13.2f}" if name in row["over_peer"] else ""
-            print(f"{row['width']:5}  {name:16}{rate:10,.0f}  {low:8,.0f} to {high:7,.0f}  {ratio}")
-    if not transformers:
-        print("transformers is not installed (pip install '.[test]'): ours alone, no ratios")
-    for row in result["fitting"]:
-        print(f"fit of {row['rows']} rows, bootstrap {row['bootstrap']:4}: {row['seconds']:.3f} s")
+def growth(plan: Plan) -> dict[str, Any]:
+    """Our best setting alone, over windows and over vocabularies; over N it is in the comparison already."""
+    (small, shallow, rows), (d, depth, _) = plan.ladder[0], plan.ladder[min(1, len(plan.ladder) - 1)]
+    sizes = {
+        "window": [
+            Size(width=d, depth=depth, rows=rows, window=T, vocabulary=plan.vocabulary)
+            for T, rows in plan.windows
+        ],
+        "vocabulary": [
+            Size(width=small, depth=shallow, rows=rows, window=plan.window, vocabulary=V)
+            for V in plan.vocabularies
+        ],
+    }
+    best = [f"scalelaw causal decoder, {BEST}"]
+    return {
+        along: [speed.compare(size, best, plan.rounds, plan.seconds) for size in several]
+        for along, several in sizes.items()
+    }
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], plan: Plan | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="five minutes instead of thirty")
+    parser.add_argument("--parts", nargs="+", metavar="PART", choices=list(parts(FULL, [])), default=None)
     parser.add_argument(
-        "--widths", type=int, nargs="+", default=[24, 48, 96], help=f"multiples of {HEAD_DIM}"
+        "--contestants",
+        nargs="+",
+        metavar="WORD",
+        default=[""],
+        help="those with one of these in their name",
     )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.5, help="a measurement")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "speed.json")
+    parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args(arguments)
-    if asked.rounds < 1 or not all(w > 0 and w % HEAD_DIM == 0 for w in asked.widths):
-        parser.error(f"--rounds is at least 1, --widths are multiples of {HEAD_DIM}")
+    names = [name for name in CONTESTANTS if any(word.lower() in name.lower() for word in asked.contestants)]
+    if not names:
+        parser.error(f"no contestant has {asked.contestants} in its name; there are {', '.join(CONTESTANTS)}")
+    plan = plan or (QUICK if asked.quick else FULL)
+    out = asked.out or (ROOT / "outputs/bench" if asked.quick else ROOT / "bench/results") / "speed.json"
 
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)  # as scalelaw.train
-    origin = provenance(" ".join(["python -m bench", *arguments]))
-    origin["versions"]["transformers"] = transformers.__version__ if transformers else None
-    result = {
-        "provenance": origin,
-        "setting": {"depth": DEPTH, "vocabulary": VOCAB, "window": WINDOW, "rows": ROWS},
-        "training": [training(width, asked.rounds, asked.seconds) for width in asked.widths],
-        "fitting": fitting(asked.rounds),
-    }
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(asked.out, json.dumps(result, indent=1) + "\n")
-    show(result)
+    result: dict[str, Any] = {"provenance": origin(["python -m bench", *arguments])}
+    for part, measure in parts(plan, names).items():
+        if asked.parts and part not in asked.parts:
+            continue
+        start = time.perf_counter()
+        result[part] = measure()
+        write_atomically(out, json.dumps(result, indent=1) + "\n")
+        print(f"{part}: {time.perf_counter() - start:.0f} s", flush=True)
+    if "speed" in result:
+        write_atomically(out.with_suffix(".svg"), plot.draw(result["speed"]) + "\n")
+    print(f"\n{table.block(result)}\n\n{out}")
+
+
+def origin(command: Sequence[str]) -> dict[str, Any]:
+    found = provenance(" ".join(command))
+    found["versions"] |= {name: _version(name) for name in PEERS}
+    return found | {"threads": 1, "cores": os.cpu_count()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

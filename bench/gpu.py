@@ -1,0 +1,126 @@
+"""The training step on one GPU: tokens per second, the share of its bf16 peak, and stacked runs.
+
+python -m bench.gpu                        # decoders of 10M to 350M parameters; bench/results/gpu.json
+python -m bench.gpu --device cpu --tiny    # that it runs
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench import machine, ours
+from bench.fresh import ROOT
+from bench.size import Size
+from scalelaw.provenance import provenance
+from scalelaw.run import write_atomically
+
+# (d, depth, rows) of about 10M, 40M, 110M and 340M parameters with a vocabulary of 32k, embedding included.
+LADDER = ((256, 4, 128), (512, 8, 64), (768, 12, 32), (1024, 24, 16))
+WINDOW, VOCABULARY = 1024, 32768
+STACKED, STACKED_WIDTH, STACKED_DEPTH, STACKED_ROWS = 16, 128, 4, 8
+SQUARES = (4096, 8192)
+ROUNDS, SECONDS = 5, 2.0
+
+
+def rates(step: Callable[[], object], tokens: int, rounds: int, seconds: float, device: str) -> list[float]:
+    """Tokens per second of each round, after a warm-up that compiles."""
+
+    def took(steps: int) -> float:
+        machine.settle(device)
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        machine.settle(device)
+        return time.perf_counter() - start
+
+    took(3)
+    steps = math.ceil(seconds / took(1))
+    return [steps * tokens / took(steps) for _ in range(rounds)]
+
+
+def models(
+    sizes: Sequence[Size], peak: float, how: dict[str, Any], time_: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Every architecture at every size; utilisation is counted FLOPs (scalelaw.counting) over the peak.
+
+    Each stack of an encoder-decoder has half the blocks, so that parameters stay about the same."""
+    rows = []
+    for asked in sizes:
+        for architecture in ours.ARCHITECTURES:
+            halved = replace(asked, depth=max(1, asked.depth // 2))
+            size = halved if architecture == "encoder-decoder" else asked
+            model = ours.build(architecture, size).to(how["device"])
+            step = ours.stepper(architecture, [model], size, **how)
+            each = rates(step, size.tokens, device=how["device"], **time_)
+            work = ours.flops(architecture, size) / size.tokens
+            rows.append(
+                {
+                    "architecture": architecture,
+                    "size": asdict(size),
+                    "parameters": sum(p.numel() for p in model.parameters()),
+                    "tokens_per_second": median(each),
+                    "utilisation": median(each) * work / peak,
+                    "rounds": each,
+                }
+            )
+            del model, step
+    return rows
+
+
+def stacked(size: Size, how: dict[str, Any], time_: dict[str, Any]) -> dict[str, Any]:
+    """Tokens per second of STACKED small runs together, and of one alone: the rate of one after another."""
+    found: dict[str, Any] = {"size": asdict(size), "models": STACKED}
+    for name, many in {"stacked": STACKED, "one after another": 1}.items():
+        several = [ours.build("causal decoder", size).to(how["device"]) for _ in range(many)]
+        step = ours.stepper("causal decoder", several, size, **how)
+        each = rates(step, many * size.tokens, device=how["device"], **time_)
+        found[name] = {"tokens_per_second": median(each), "rounds": each}
+    return found
+
+
+def main(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a smoke test")
+    parser.add_argument("--out", type=Path, default=None)
+    asked = parser.parse_args(arguments)
+    cuda = torch.device(asked.device).type == "cuda"
+    if cuda and not torch.cuda.is_available():
+        parser.error(f"--device {asked.device}: torch finds no GPU")
+    small = {"window": 32, "vocabulary": 64} if asked.tiny else {"window": WINDOW, "vocabulary": VOCABULARY}
+    ladder = ((32, 1, 2),) if asked.tiny else LADDER
+    sizes = [Size(width=d, depth=depth, rows=rows, **small) for d, depth, rows in ladder]
+    d, depth, rows = (32, 1, 2) if asked.tiny else (STACKED_WIDTH, STACKED_DEPTH, STACKED_ROWS)
+    time_ = {"rounds": 1, "seconds": 0.01} if asked.tiny else {"rounds": ROUNDS, "seconds": SECONDS}
+    how = {"precision": "bfloat16", "compile": not asked.tiny, "device": asked.device}
+
+    squares = (64,) if asked.tiny else SQUARES
+    peak = machine.peaks(machine.products(sizes, squares), asked.device)["bfloat16"]
+    result = {
+        "provenance": provenance(" ".join(["python -m bench.gpu", *arguments])),
+        "device": torch.cuda.get_device_name(asked.device) if cuda else asked.device,
+        "peak": peak,
+        "models": models(sizes, peak["flops_per_second"], how, time_),
+        "stacked": stacked(Size(width=d, depth=depth, rows=rows, **small), how, time_),
+    }
+    default = ROOT / ("outputs/bench" if asked.tiny else "bench/results") / "gpu.json"
+    out = asked.out or default
+    write_atomically(out, json.dumps(result, indent=1) + "\n")
+    for row in result["models"]:
+        said = f"{row['parameters'] / 1e6:6.1f}M {row['tokens_per_second']:12,.0f} tokens/s"
+        print(f"{row['architecture']:16}{said} {100 * row['utilisation']:5.1f} % of the bf16 peak")
+    several, one = (result["stacked"][k]["tokens_per_second"] for k in ("stacked", "one after another"))
+    print(f"{STACKED} stacked runs: {several / one:.2f} times one after another; {out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
