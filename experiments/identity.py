@@ -17,7 +17,8 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without its execution keys: what the record carries and the id is made of."""
     keys: Any = [key for key in cfg if key != "hydra"]
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
-    resolved = {key: value for key, value in plain.items() if key not in EXECUTION} | {"recipe": RECIPE}
+    resolved: dict[str, Any] = {key: value for key, value in plain.items() if key not in EXECUTION}
+    resolved["recipe"] = RECIPE
     resolved["data"].pop("cache", None)
     if path := resolved["data"].get("path"):
         resolved["data"]["content"] = content(Path(path))
