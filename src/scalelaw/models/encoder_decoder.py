@@ -5,14 +5,13 @@ T positions of the window, P of them the batch's longest prefix.
 
 from functools import partial
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models import packing
 from scalelaw.models.base import LanguageModel
-from scalelaw.models.layers import Attend, Block, CrossBlock, Stack, causal, rotation
+from scalelaw.models.layers import Attend, Block, CrossBlock, Stack, attend, causal, rotation
 from scalelaw.shape import Shape
 
 
@@ -65,11 +64,11 @@ def _attention(batch: Batch, first: int) -> tuple[Attend, Attend]:
     """
     window, longest = batch.tokens.shape[1], batch.longest
     inside = masks.within(batch.prefix, longest) if batch.shortest < longest else None
-    attend_prefix = partial(F.scaled_dot_product_attention, attn_mask=inside)
+    attend_prefix = partial(attend, mask=inside)
     if first == longest - 1:
         return attend_prefix, causal
     begun = masks.target(batch.prefix, first, window)
-    return attend_prefix, partial(F.scaled_dot_product_attention, attn_mask=begun)
+    return attend_prefix, partial(attend, mask=begun)
 
 
 def _first(shortest: int, start: int) -> int:

@@ -6,14 +6,13 @@ The causal decoder's parameters under another mask: a checkpoint of one loads in
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from scalelaw import masks
 from scalelaw.contracts import Batch
 from scalelaw.models import packing
 from scalelaw.models.decoder import Decoder
-from scalelaw.models.layers import Attend
+from scalelaw.models.layers import Attend, attend
 
 
 class PrefixDecoder(Decoder):
@@ -45,6 +44,5 @@ def two_part(q: Tensor, k: Tensor, v: Tensor, *, longest: int, head: Tensor | No
     causal in every row. It is 10 to 20 % faster than one dense mask over the window (CPU, T 128 and 256,
     half of it prefix), since keys after the prefix are not multiplied with queries inside it.
     """
-    attend = F.scaled_dot_product_attention
-    before = attend(q[:, :, :longest], k[:, :, :longest], v[:, :, :longest], attn_mask=head)
-    return torch.cat((before, attend(q[:, :, longest:], k, v, attn_mask=tail)), dim=2)
+    before = attend(q[:, :, :longest], k[:, :, :longest], v[:, :, :longest], mask=head)
+    return torch.cat((before, attend(q[:, :, longest:], k, v, mask=tail)), dim=2)
