@@ -1,7 +1,6 @@
 """The notebooks: each is what its source says, holds no outputs, runs to its end, and prints the truth."""
 
 import re
-import sys
 from pathlib import Path
 
 import jupytext
