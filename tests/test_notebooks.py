@@ -1,6 +1,7 @@
 """The notebooks: each is what its source says, holds no outputs, runs to its end, and prints the truth."""
 
 import re
+import sys
 from pathlib import Path
 
 import jupytext
@@ -110,3 +111,9 @@ def test_three_architectures_differ_and_what_that_is_worth_is_said_with_its_doub
     # Each group's own fit stands; of the joint one, what 18 runs a group leave open is named.
     assert len(re.findall(r"^\w+, 18 runs: converged$", told, re.M)) == 3
     assert re.search(r"^not determined: A\[causal_decoder\], ", told, re.M)
+
+
+def test_the_kernel_is_of_this_python(run):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import sys; print(sys.prefix)")])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    assert outputs(notebook)[0].text.strip() == sys.prefix
