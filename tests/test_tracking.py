@@ -3,13 +3,15 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training import run
+from training import LABELS, job, run
 
 from scalelaw.run import read_metrics
 from scalelaw.tracking import WandB
+from scalelaw.train import train
 
 KNOBS = {"project": "tests", "entity": None, "tags": ["tiny"], "init_timeout": 3, "finish_timeout": 5}
 
@@ -77,3 +79,24 @@ def test_a_mirror_that_breaks_does_not_break_the_run(tmp_path, caplog):
     assert record.finished
     assert "service died" in caplog.text
     assert len(read_metrics(tmp_path)) > 3
+
+
+def test_runs_trained_side_by_side_have_a_mirror_each(tmp_path):
+    """Two runs of one process, open at the same time: each W&B run holds its own rows and no other's."""
+    names = ("first", "second")
+    jobs = [
+        job(
+            tmp_path / name,
+            seed=seed,
+            config={"seed": seed},
+            labels=replace(LABELS, run=name, name=name),
+            tracker=WandB(mode="offline", **KNOBS),
+        )
+        for seed, name in enumerate(names)
+    ]
+    for record in train(jobs):
+        records = mirrored(tmp_path / record.run)
+        assert history(records) == read_metrics(tmp_path / record.run)
+        assert summary(records)["loss"] == record.loss
+    first, second = (read_metrics(tmp_path / name) for name in names)
+    assert first != second
