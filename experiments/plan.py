@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-import experiments.tuned  # noqa: F401 (registers ${tuned:...})
 from experiments.door import CONF, tell
 from experiments.identity import identity
-from hydra_plugins.scalelaw_ladder.sweeper import plan
+from experiments.tuned import weightless
+from hydra_plugins.scalelaw_ladder.sweeper import plan as points
 from hydra_plugins.scalelaw_local.launcher import Job
+from scalelaw.budget import resolved
 from scalelaw.counting import count, expected_flops
 from scalelaw.trainee import family
 
@@ -36,17 +36,15 @@ class Planned:
     shared: int = 0
 
 
-def planned(config: DictConfig, name: str) -> Planned:
+def planned(cfg: DictConfig, name: str) -> Planned:
     """With no weight allocated and no text read but for the size of its vocabulary."""
-    cfg, objective = config, instantiate(config.objective)
+    objective = instantiate(cfg.objective)
     objective.check(cfg.window)
-    with torch.device("meta"):
-        model = instantiate(cfg.architecture)(instantiate(cfg.shape), instantiate(cfg.data).vocab_size)
-    N = count(model)["non_embedding"]
-    row = expected_flops(model, objective, window=cfg.window, rows=cfg.rows)
-    tokens = cfg.rows * cfg.window
-    budget = instantiate(cfg.budget).resolve(N=N, flops_per_token=row / cfg.window, batch_tokens=tokens)
-    return Planned(name, N, budget.D, budget.steps, row * cfg.rows * budget.steps)
+    model = weightless(cfg, instantiate(cfg.data).vocab_size)
+    batch = {"window": cfg.window, "rows": cfg.rows}
+    plan = resolved(instantiate(cfg.budget), model, objective, **batch)
+    C = expected_flops(model, objective, **batch) * cfg.rows * plan.steps
+    return Planned(name, count(model)["non_embedding"], plan.D, plan.steps, C)
 
 
 def branched(bundle: list[Job], runs: dict[int, Planned]) -> None:
@@ -70,7 +68,7 @@ def study(arguments: list[str]) -> tuple[list[Planned], int]:
     base = compose("train", plain, return_hydra_config=True)
     axes: Any = OmegaConf.to_container(base.study.axes, resolve=True)
     jobs = []
-    for index, overrides in enumerate(plan(axes, parsed)):
+    for index, overrides in enumerate(points(axes, parsed)):
         config = compose("train", overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         directory = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
@@ -94,10 +92,8 @@ def show(runs: list[Planned], processes: int) -> None:
     whole = sum(run.C for run in runs)
     spent = sum(run.C * (1 - run.shared / run.steps) for run in runs)
     console.print(f"{len(runs)} runs in {processes} processes, {whole:.3g} FLOPs", end="", highlight=False)
-    saved = (
-        f": {spent:.3g} to compute, as {1 - spent / whole:.0%} are of common trunks" if spent < whole else ""
-    )
-    console.print(saved, highlight=False)
+    saved = f": {spent:.3g} to compute, {1 - spent / whole:.0%} less by common trunks"
+    console.print(saved if spent < whole else "", highlight=False)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ whatever file or hand they came from, the same numbers are the same run.
 """
 
 import logging
-import math
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,8 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from scalelaw.budget import Flops
-from scalelaw.counting import count, expected_flops
+from scalelaw.budget import Flops, resolved
+from scalelaw.counting import count
 
 if TYPE_CHECKING:  # loaded when a law is asked for: other runs need not wait for pandas and scipy
     from analysis.tuning.hparams import Advice
@@ -45,18 +44,19 @@ def tuned(knob: str, file: str, *, _root_: DictConfig) -> float | int:
 
 
 def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
-    """N and D of the run that a config stands for, with no weight of it allocated."""
+    """N and D of the run that a config stands for."""
     budget = instantiate(cfg.budget)
     # N leaves the vocabulary out; only a budget in FLOPs asks the corpus for it.
-    vocabulary = instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1
+    model = weightless(cfg, instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1)
+    rows = batch_tokens // cfg.window
+    plan = resolved(budget, model, instantiate(cfg.objective), window=cfg.window, rows=rows)
+    return {"N": count(model)["non_embedding"], "D": plan.D}
+
+
+def weightless(cfg: DictConfig, vocabulary: int) -> Any:
+    """The config's model, all its sizes and none of its memory."""
     with torch.device("meta"):
-        model = instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
-    per_token = math.nan
-    if isinstance(budget, Flops):
-        objective, rows = instantiate(cfg.objective), batch_tokens // cfg.window
-        per_token = expected_flops(model, objective, window=cfg.window, rows=rows) / cfg.window
-    N = count(model)["non_embedding"]
-    return {"N": N, "D": budget.resolve(N=N, flops_per_token=per_token, batch_tokens=batch_tokens).D}
+        return instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
 
 
 def _recipe(cfg: DictConfig) -> dict[str, Any]:

@@ -103,12 +103,9 @@ def residual(problem: Problem, theta: np.ndarray, residuals: np.ndarray, R: int,
     n, P = len(residuals), len(theta)
     standard = residuals / problem.rows.noise
     kept = standard[np.argsort(np.abs(standard), kind="stable")[min(P, n - 2) :]]
-    width = SILVERMAN * _spread(kept) * len(kept) ** -0.2
-    shape = np.sqrt((kept**2).mean() + width**2)
-    scale = np.sqrt((standard**2).sum() / problem.freedom) / shape if shape > 0 else 0.0
-    drawn = random.choice(kept, size=(R, n)) * random.choice([-1.0, 1.0], size=(R, n))
-    drawn += width * random.standard_normal((R, n))
-    return problem.refit(theta, problem.y - residuals + scale * drawn * problem.rows.noise)
+    scale = np.sqrt((standard**2).sum() / problem.freedom)
+    drawn = scale * _smooth(kept, (R, n), random)
+    return problem.refit(theta, problem.y - residuals + drawn * problem.rows.noise)
 
 
 def _nested(

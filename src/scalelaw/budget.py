@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from scalelaw.contracts import BadInput
+from scalelaw.contracts import BadInput, Objective
+from scalelaw.counting import count, expected_flops
 
 
 @dataclass(frozen=True)
@@ -12,6 +14,13 @@ class Budget:
 
     D: int
     steps: int
+
+
+def resolved(budget: Any, model: Any, objective: Objective, *, window: int, rows: int) -> Budget:
+    """What a budget comes to for this model on batches of `rows` windows; one without weights will do."""
+    flops = expected_flops(model, objective, window=window, rows=rows)
+    N = count(model)["non_embedding"]
+    return budget.resolve(N=N, flops_per_token=flops / window, batch_tokens=rows * window)
 
 
 class Tokens:

@@ -18,14 +18,12 @@ from scalelaw.contracts import IGNORE
 LOGITS = {"cpu": 1 << 21, "gpu": 1 << 26}
 POSITIONS = 128
 
-
 Exponentials = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 
 def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax before its division: exp(logits - top) (..., V) in the type of the logits, and (..., 1) in
-    float32
-    their sum and the top."""
+    """Softmax before its division: exp(logits - top) (..., V) in the type of the logits; in float32 (..., 1)
+    their sum, and the top."""
     top = logits.amax(dim=-1, keepdim=True).float()
     exp = (logits.float() - top).exp()
     return exp.to(logits.dtype), exp.sum(dim=-1, keepdim=True), top

@@ -38,12 +38,10 @@ class Step:
         torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
         self.models = list(models)
         self.parameters = [list(model.parameters()) for model in models]
-        self.stacked = stack(models) if len(models) > 1 else None
-        whole = self.stacked or models[0]
+        self.whole = stack(models) if len(models) > 1 else models[0]
         if compile:
-            whole.compile_parts()
-        self.whole = whole
-        self.slopes = [p.grad for p in whole.parameters() if p.grad is not None]  # those of a stack
+            self.whole.compile_parts()
+        self.slopes = [p.grad for p in self.whole.parameters() if p.grad is not None]
 
     def backward(self, batches: Sequence[Batch], tokens: int) -> list[tuple[float, float]]:
         """Leave the gradient of (summed NLL / tokens) of each model in its parameters, its norm clipped.
@@ -51,15 +49,16 @@ class Step:
         Returns the summed NLL in nats and the norm before clipping, for each. Batches that are cut alike are
         computed together; others apart, so that no row is padded for another's sake.
         """
-        if self.stacked is None:
+        alone = len(self.models) == 1
+        if alone:
             self.whole.zero_grad()
-        else:
+        else:  # the models' own gradients are views of the stack's, and have to stay so
             torch._foreach_zero_(self.slopes)  # pyright: ignore[reportPrivateImportUsage]
         batches = [batch.to(self.device) for batch in batches]
-        whole = join(batches) if self.stacked is not None else None
+        joined = batches[0] if alone else join(batches)
         with autocast(self.precision, self.device):
-            if whole is not None and self.stacked is not None:
-                nll = self.stacked.nll(whole)
+            if joined is not None:
+                nll = self.whole.nll(joined).view(-1)
             else:
                 nll = torch.stack([model.nll(b) for model, b in zip(self.models, batches, strict=True)])
         # By the batch's tokens, not its targets, so that every target token weighs the same: a mean over what

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from scalelaw.budget import Budget
+from scalelaw.budget import resolved
 from scalelaw.checkpoint import Checkpoints, pack, unpack
 from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
-from scalelaw.counting import count, expected_flops, six_n_d, training_flops
+from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.progress import FILE as PROGRESS
@@ -128,12 +128,7 @@ class Trainee:
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
-        expected = expected_flops(self.model, job.objective, window=job.window, rows=job.rows)
-        self.plan: Budget = job.budget.resolve(
-            N=self.counts["non_embedding"],
-            flops_per_token=expected / job.window,
-            batch_tokens=self.batch_tokens,
-        )
+        self.plan = resolved(job.budget, self.model, job.objective, window=job.window, rows=job.rows)
         self.optim = job.optimizer(self.model, job.shape)
         self.evaluate_after = job.evaluation.steps(self.plan.steps)
         self.spent = Spent()

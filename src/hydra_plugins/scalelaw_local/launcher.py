@@ -156,14 +156,15 @@ class LocalLauncher(Launcher):
     def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """What one process trains: jobs of one key, as many as may be together, those that differ in their
         budget alone next to each other. In the order of the study."""
-        alike: dict[str, list[Job]] = {}
+        if self.together == 1:
+            return [[job] for job in jobs]
+        alike: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
-            alike.setdefault(job.key(self.apart) if self.together > 1 else job.name, []).append(job)
+            families = alike.setdefault(job.key(self.apart), {})
+            families.setdefault(job.key(["budget"]), []).append(job)
         bundles = []
-        for group in alike.values():
-            families = {job.index: job.key(["budget"]) for job in group} if len(group) > 1 else {}
-            first = {family: index for index, family in reversed(families.items())}
-            group.sort(key=lambda job: (first[families[job.index]], job.index) if families else (0, 0))
+        for families in alike.values():
+            group = [job for family in families.values() for job in family]
             bundles += [group[i : i + self.together] for i in range(0, len(group), self.together)]
         return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
 

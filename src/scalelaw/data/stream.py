@@ -71,7 +71,7 @@ def fitting(tokens: int, window: int, what: str) -> int:
     return (tokens - 1) // window
 
 
-@lru_cache(maxsize=2)  # a batch may span the end of one epoch and the start of the next
+@lru_cache(maxsize=16)  # a few runs side by side, and a batch may span the end of an epoch and the next
 def shuffle(count: int, tokens: int, seed: int, epoch: int) -> tuple[int, np.ndarray]:
     """Where the ring of tokens is cut in this epoch, and the (count,) order of its windows."""
     rng = np.random.default_rng([seed, epoch])
