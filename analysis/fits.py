@@ -47,10 +47,10 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
 def _unread(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Runs that are no row at all, since their files could not be read: of which part is not known."""
     unread = table.attrs.get("unread", {})
-    first = next(iter(unread.values()), None)
-    return (
-        [{"why": f"files that cannot be read: {first}", "count": len(unread), "rows": []}] if unread else []
-    )
+    if not unread:
+        return []
+    why = f"files that cannot be read: {next(iter(unread.values()))}"
+    return [{"why": why, "count": len(unread), "rows": []}]
 
 
 def _run_of_rows(table: pd.DataFrame) -> str | None:

@@ -1,7 +1,7 @@
 """Seconds to collect many run records into one table: python -m bench.records
 
-One small run is trained as a user would and copied so many times, each copy with an id, sizes and losses of its
-own. bench/README.md says how to read what it writes.
+One small run is trained as a user would and copied so many times, each copy with an id, sizes and losses of
+its own. bench/README.md says how to read what it writes.
 """
 
 import argparse

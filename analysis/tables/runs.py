@@ -39,18 +39,16 @@ def load(
 
     The index is the row in the source, from 1; `attrs` holds the source, which column was filled in, `rows`,
     the number of them, and `sha256`: of a file's bytes, and of anything else the sorted rows as JSON, so that
-    the same runs have the same hash wherever they lie; and `unread`, path to the reason, of a folder's records
-    that could not be read.
+    the same runs have the same hash wherever they lie; and `unread`, path to the reason, of what could not be
+    read of a folder.
     Raises ValueError in one line naming the source, and row and column where there is one.
     """
     source, columns = str(path), columns or {}
     unread: dict[str, str] = {}
     table, sha256 = _source(source, columns, history, unread)
     if table.empty:
-        first = next(iter(unread.values()), "")
-        raise BadTable(
-            f"{source}: no rows" + (f": {len(unread)} files cannot be read: {first}" if first else "")
-        )
+        why = f": {len(unread)} files cannot be read: {next(iter(unread.values()))}" if unread else ""
+        raise BadTable(f"{source}: no rows{why}")
     table = mapped(table, columns, source)
     if history:
         if "loss" not in table:

@@ -64,7 +64,7 @@ class Run:
     """Command, commit, machine, library versions, data checksums."""
     config: dict[str, Any] = field(default_factory=dict)
     started: str | None = None
-    """When training first began, and `ended`, when this record was written: ISO 8601, UTC. None: not recorded."""
+    """When training first began, and `ended`, when this record was written: ISO 8601, UTC."""
     ended: str | None = None
     host: str | None = None
     """The machine that ended it, by its network name."""

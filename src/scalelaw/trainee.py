@@ -325,8 +325,8 @@ class Trainee:
 
 
 class _Metrics:
-    """The append-only metrics file. Rows past the checkpoint resumed from, and all from the first torn one on,
-    are dropped: they come again."""
+    """The append-only metrics file. Rows past the checkpoint resumed from, and all from the first torn one
+    on, are dropped: they come again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.file = directory, None
