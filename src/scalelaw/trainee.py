@@ -196,7 +196,18 @@ class Trainee:
         if self.progress.due():
             rate = (self.leader or self).rate()
             left = (self.plan.steps - spent.step) * self.batch_tokens / rate
-            self.progress.show(State(spent.step, self.plan.steps, total / targets, rate, left))
+            self.progress.show(
+                State(
+                    step=spent.step,
+                    steps=self.plan.steps,
+                    loss=total / targets,
+                    rate=rate,
+                    left=left,
+                    flops=spent.flops,
+                    N=self.counts["non_embedding"],
+                    architecture=self.job.labels.architecture,
+                )
+            )
 
     def _write(self, factor: float, norm: float) -> None:
         spent = self.spent
