@@ -1,4 +1,4 @@
-"""What every run of a study is doing, wherever it runs: python -m experiments.status runs=outputs/demo [watch=5]
+"""What every run of a study is doing, wherever it runs: python -m experiments.status runs=outputs/demo
 
 Ends with status 0 when all runs have finished, 1 when one is in a bad way, 2 when some are still to come.
 """
@@ -41,6 +41,8 @@ def main(cfg: DictConfig) -> None:
         with _stopping(), Live(console=console, auto_refresh=False) as live:
             while sight.going:
                 live.update(table(sight, room=console.height - FRAME), refresh=console.is_terminal)
+                if not console.is_terminal:
+                    print(totals(sight), flush=True)
                 if cfg.page:
                     write(folder, sight, refresh=every)
                 time.sleep(every)

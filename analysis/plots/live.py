@@ -61,11 +61,11 @@ def draw(curves: Sequence[Curve]) -> Figure:
     outer_labels(axes, "Training tokens, D", "Validation loss, nats per token")
     for axis in axes[0]:
         axis.set_xlabel("Training FLOPs, C")
-    titles(axes[0], map(said, names))
+    titles(axes.flat, [said(name) for name in names] * 2)
     style = {"color": INK, "linestyle": "", "markersize": 4}
     keys = [Line2D([], [], marker="o", markerfacecolor="white", label="going on", **style)]
     keys += [Line2D([], [], marker="x", label="ended early", **style)]
-    axes[0, -1].legend(handles=keys, loc="upper right")
+    figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
     size_key(figure, axes, (curve.N for curve in curves))
     return figure
 

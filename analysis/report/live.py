@@ -1,7 +1,7 @@
 """A page on a study that is still running: one file that loads itself anew while it is written anew."""
 
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,15 @@ CSS = """
 .bar i { display: block; height: 100%; }
 .key span { margin-right: 18px; font-size: 13.5px; }
 .key i { display: inline-block; width: 10px; height: 10px; border-radius: 5px; margin-right: 6px; }
-td b { font-weight: 600; }
+.bar + span { display: inline-block; min-width: 105px; }
+.tile em { color: #b3261e; font-style: normal; }
 """
 COLOURS = {"finished": "#0b6b3a", "running": "#0072b2", "waiting": "#9aa0a6"} | dict.fromkeys(BAD, "#b3261e")
 COLOURS |= {"stalled": "#b06f00", "interrupted": "#b06f00"}
 
 
 def page(sight: Sight, *, title: str, refresh: float | None) -> str:
-    """The page as HTML; no link leaves it. refresh: seconds after which a browser loads it again; None: never,
-    as it is not going to change."""
+    """The page as HTML; no link leaves it. refresh: seconds between a browser's loads; None: only one."""
     at = datetime.fromtimestamp(sight.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     again = f"loads itself again every {refresh:g} s" if refresh else "not being updated any more"
     curves = [curve for run in sight.runs if (curve := _curve(run))]
@@ -61,7 +61,7 @@ def _tiles(sight: Sight) -> Raw:
         ("Running", str(counts["running"]), f"{sight.rate:,.0f} tokens/s" if sight.rate else "–"),
         ("Left", "–" if sight.left is None else f"about {span(sight.left)}", "at the pace of what runs now"),
         ("Training FLOPs", sci(spent, 2), of),
-        ("In a bad way", tag("span", str(bad), style="color:#b3261e") if bad else "none", _worst(sight)),
+        ("In a bad way", tag("em", str(bad)) if bad else "none", _worst(sight)),
     ]
     shown = (
         tag("div", tag("b", value), tag("span", name), tag("small", note), class_="tile")
@@ -95,8 +95,8 @@ def _figure(curves: list[Curve]) -> Raw:
     with look():
         drawn = Raw(svg(live.draw(curves), "live"))
     told = (
-        f"Validation loss of {len(curves)} runs so far, coloured by their number of non-embedding parameters N. "
-        "Rates that have not decayed yet keep a curve above where its run will end."
+        f"Validation loss of {len(curves)} runs so far, coloured by their non-embedding parameters N. "
+        "A curve falls further when its run's rate decays, at its end."
     )
     return tag("section", tag("h2", "Loss so far"), tag("figure", drawn, tag("figcaption", told)))
 
@@ -116,7 +116,7 @@ def _runs(sight: Sight) -> Raw:
         ]
         for run in sight.runs
     ]
-    note = "Loss: of a run that is still going the last training loss, of one that has ended the validation loss."
+    note = "Loss: the validation loss of a run that has ended, the last training loss of any other."
     return join([tag("p", note), table(head, rows, class_="sortable")])
 
 
@@ -125,7 +125,8 @@ def _progress(run: Seen) -> Raw:
         return Num("–", 0.0)
     share = run.step / run.steps
     fill = tag("i", style=f"width:{100 * share:.1f}%;background:{COLOURS[run.state]}")
-    return Num(tag("span", fill, class_="bar") + f"{whole(run.step)} of {whole(run.steps)}", share)
+    told = tag("span", whole(run.step), " of ", whole(run.steps))
+    return Num(tag("span", fill, class_="bar") + told, share)
 
 
 def _sweeps(sight: Sight) -> Raw:
@@ -152,7 +153,7 @@ def _curve(run: Seen) -> Curve | None:
     return Curve(run.architecture or "architecture not known", N, run.state, tokens, flops, loss)
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _evaluations(directory: str, changed: int, size: int) -> np.ndarray | None:
     """(3, n) tokens, flops and loss; what has not changed since the last look is not read again."""
     try:
@@ -160,9 +161,7 @@ def _evaluations(directory: str, changed: int, size: int) -> np.ndarray | None:
     except OSError:
         return None
     keys = ("tokens", "flops", "loss")
-    seen = [
-        [row[key] for key in keys] for row in rows if all(isinstance(row.get(k), int | float) for k in keys)
-    ]
+    seen = [[row.get(key) for key in keys] for row in rows if row.get("loss") is not None]
     points = np.array(seen, float).reshape(-1, 3)
     points = points[np.isfinite(points).all(axis=1) & (points > 0).all(axis=1)]
     return points.T if len(points) else None

@@ -1,7 +1,7 @@
 """What every run of a study is doing, told by the files it leaves: for a sweep that runs elsewhere.
 
-Reads folders only, so a network folder will do. `sweep.json`, where a launcher has left it, names the runs that
-are still to come.
+Reads folders only, so a network folder will do. `sweep.json`, where a launcher has left it, names the runs
+that are still to come.
 """
 
 import json
