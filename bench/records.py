@@ -102,6 +102,7 @@ def main(arguments: Sequence[str]) -> None:
         runs = Path(made) / "runs"
         runs.mkdir()
         copies(original(Path(made)), runs, asked.runs)
+        os.sync()  # what is not on the disk cannot be dropped from the cache
         cells = [
             measure(runs, history=history, cold=cold) for history in (False, True) for cold in (False, True)
         ]
