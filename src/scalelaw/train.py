@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
+import torch
+
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
@@ -30,6 +32,8 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     """
     trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
     _fit(list(trainees.values()))
+    if any(job.compile for job in jobs):
+        torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
     with ExitStack() as claims, _stop_signals() as signals:
