@@ -1,7 +1,7 @@
 """A sweep to which everything happens: processes killed, files torn, the disk full, the W&B server gone.
 
-Faults come at random moments, from a seeded generator, until as many have hit as were asked for; then the sweep is
-started until it ends well. What a run left when it first finished must not change any more.
+Faults come at random moments, from a seeded generator, until as many have hit as were asked for; then the sweep
+is started until it ends well. What a run left when it first finished must not change any more.
 """
 
 import errno
@@ -24,7 +24,7 @@ PATIENCE = 300.0  # seconds for one start of the sweep
 
 
 class Mayhem:
-    """`study`: arguments of experiments.train; `folder`: where it is started, on a disk that may be filled."""
+    """study: arguments of experiments.train. folder: where it is started. pause: mean seconds between faults."""
 
     def __init__(self, study: list[str], folder: Path, *, seed: int, pause: float) -> None:
         self.study, self.folder, self.pause = study, folder, pause
@@ -82,6 +82,10 @@ class Mayhem:
                 os.kill(process, signal.SIGKILL)
         sweep.wait(timeout=PATIENCE)
         return True
+
+    def _tear(self, sweep: subprocess.Popen) -> bool:
+        """The end of a metrics file that did not reach the disk before the power went."""
+        return self._power_cut(sweep) and self._truncate("metrics.jsonl", most=200)
 
     def _truncate(self, pattern: str, most: int | None = None) -> bool:
         """Cut a file of a run that is not finished at a random byte, `most` bytes from its end at most."""
@@ -161,7 +165,7 @@ def _descendants(root: int) -> list[int]:
 
 
 def _workers(root: int) -> list[int]:
-    """The processes that train: forked by a child of the sweep, and with no other child than W&B's service."""
+    """The processes that train: those that a child of the sweep has forked."""
     parents = _parents()
     servers = {child for child, parent in parents.items() if parent == root}
     return [child for child, parent in parents.items() if parent in servers]

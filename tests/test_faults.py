@@ -1,4 +1,4 @@
-"""Nothing that happens to a sweep changes what it finds: `make test-faults` for a hundred faults, a few always."""
+"""Nothing that happens to a sweep changes what it finds: a few faults always, a hundred in `make test-faults`."""
 
 import subprocess
 import sys
