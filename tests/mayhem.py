@@ -1,7 +1,7 @@
 """A sweep to which everything happens: processes killed, files torn, the disk full, the W&B server gone.
 
-Faults come at random moments, from a seeded generator, until as many have hit as were asked for; then the sweep
-is started until it ends well. What a run left when it first finished must not change any more.
+Faults come at random moments, from a seeded generator, until as many have hit as were asked for; then the
+sweep is started until it ends well. What a run left when it first finished must not change any more.
 """
 
 import errno
@@ -24,7 +24,7 @@ PATIENCE = 300.0  # seconds for one start of the sweep
 
 
 class Mayhem:
-    """study: arguments of experiments.train. folder: where it is started. pause: mean seconds between faults."""
+    """study: arguments of experiments.train, started in `folder`. pause: mean seconds between faults."""
 
     def __init__(self, study: list[str], folder: Path, *, seed: int, pause: float) -> None:
         self.study, self.folder, self.pause = study, folder, pause

@@ -1,4 +1,4 @@
-"""Nothing that happens to a sweep changes what it finds: a few faults always, a hundred in `make test-faults`."""
+"""Nothing that happens to a sweep changes what it finds: a few faults always, a hundred if asked for."""
 
 import subprocess
 import sys
