@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,13 @@ class Checkpoints:
             old.unlink()
         self.last = time.monotonic()
 
-    def load(self, directory: Path, run: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    def load(
+        self, directory: Path, run: str, check: Callable[[Mapping[str, Any]], None] = lambda state: None
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The run's newest sound checkpoint as (tensors, state), or None.
 
-        A corrupt one, or one of a run with another config, is named and skipped.
+        A corrupt one, one of a run with another config, or one whose state `check` raises ValueError for, is
+        named and skipped.
         """
         for path in _newest_first(directory):
             try:
@@ -70,7 +73,9 @@ class Checkpoints:
                     raise ValueError("its checksum does not match")
                 if metadata["run"] != run:
                     raise ValueError(f"it is of run {metadata['run']}, not {run}")
-                return tensors, json.loads(metadata["state"])
+                state = json.loads(metadata["state"])
+                check(state)
+                return tensors, state
             except (SafetensorError, OSError, ValueError, KeyError) as error:
                 log.warning("checkpoint %s cannot be used (%s); trying the one before it", path, error)
         return None

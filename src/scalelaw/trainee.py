@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,8 @@ from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
-from scalelaw.provenance import provenance
-from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
+from scalelaw.provenance import provenance, utc
+from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.step import autocast, check
 from scalelaw.tracking import Tracker
@@ -76,9 +78,14 @@ class Job:
     device: str
 
     def finished(self) -> Run | None:
-        """The record of this very run, if it is there and finished; an unreadable one is trained over."""
+        """The record of this very run, if it is there and finished; a torn one is trained over.
+
+        Raises BadInput for one that a later version wrote: what it holds is not ours to write over.
+        """
         try:
             done = Run.load(self.directory) if (self.directory / RECORD).exists() else None
+        except NewerRecord as error:
+            raise BadInput(str(error)) from error
         except ValueError as error:
             log.warning("%s; the run starts again from its checkpoint", error)
             return None
@@ -106,6 +113,9 @@ class Spent:
     parent: str | None = None
     shared: int = 0
     """Steps that another run, the parent, computed for this one."""
+    rows: int = 0
+    """Those of the metrics file so far."""
+    started: str = field(default_factory=utc)
 
 
 class Diverged(Exception):
@@ -142,10 +152,10 @@ class Trainee:
         job = self.job
         for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
             (job.directory / stale).unlink(missing_ok=True)
-        if saved := job.checkpoints.load(job.directory, job.labels.run):
+        if saved := job.checkpoints.load(job.directory, job.labels.run, self.metrics.check):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
-        self.metrics.open(keep_until=self.spent.step)
+        self.spent.rows = self.metrics.open(keep_until=self.spent.step)
         job.tracker.start(
             run=job.labels.run,
             name=job.labels.name,
@@ -186,7 +196,18 @@ class Trainee:
         if self.progress.due():
             rate = (self.leader or self).rate()
             left = (self.plan.steps - spent.step) * self.batch_tokens / rate
-            self.progress.show(State(spent.step, self.plan.steps, total / targets, rate, left))
+            self.progress.show(
+                State(
+                    step=spent.step,
+                    steps=self.plan.steps,
+                    loss=total / targets,
+                    rate=rate,
+                    left=left,
+                    flops=spent.flops,
+                    N=self.counts["non_embedding"],
+                    architecture=self.job.labels.architecture,
+                )
+            )
 
     def _write(self, factor: float, norm: float) -> None:
         spent = self.spent
@@ -202,6 +223,7 @@ class Trainee:
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
         self.metrics.write(row)
+        spent.rows += 1
         self.job.tracker.log(row)
 
     def _evaluate(self) -> dict[str, float]:
@@ -238,6 +260,7 @@ class Trainee:
         kept = self.leader or self
         if self.leader is not None:
             self.spent.shared = self.spent.step
+        self.metrics.sync()
         state = pack(kept.model, kept.optim)
         self.job.checkpoints.save(
             self.job.directory, self.job.labels.run, self.spent.step, state, asdict(self.spent)
@@ -257,6 +280,8 @@ class Trainee:
     def end(self, status: str, reason: str | None) -> Run:
         """Write the record; a finished run needs its checkpoints no more."""
         job, spent, D = self.job, self.spent, self.spent.step * self.batch_tokens
+        if lost := self.metrics.close():
+            status, reason = ("failed", lost) if status == "finished" else (status, reason)
         timing = {
             "seconds": spent.seconds,
             "evaluation_seconds": spent.evaluating,
@@ -295,9 +320,11 @@ class Trainee:
             timing=timing,
             provenance=provenance(job.labels.command) | {"data": job.source.manifest},
             config=dict(job.config),
+            started=spent.started,
+            ended=utc(),
+            host=platform.node(),
         )
         run.save(job.directory)
-        self.metrics.close()
         job.tracker.finish(status=status, summary=run.row())
         if run.finished:
             job.checkpoints.clear(job.directory)
@@ -309,26 +336,52 @@ class Trainee:
 
 
 class _Metrics:
-    """The append-only metrics file. Rows past the checkpoint resumed from are dropped: they come again."""
+    """The append-only metrics file. Rows past the checkpoint resumed from, and all from the first torn one
+    on, are dropped: they come again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.file = directory, None
 
-    def open(self, *, keep_until: int) -> None:
-        kept = [row for row in read_metrics(self.directory) if row["step"] <= keep_until]
-        path = self.directory / METRICS
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError when the file lacks rows that a checkpoint of this state counts on: no step after
+        it would write them again."""
+        there, counted = len(self._until(state["step"])), state.get("rows")
+        if counted not in (None, there):  # checkpoints did not always count them
+            raise ValueError(f"{METRICS} has {there} of the {counted} rows written before it")
+
+    def open(self, *, keep_until: int) -> int:
+        """Ready to be written to after the rows up to that step; the number of them."""
+        kept, path = self._until(keep_until), self.directory / METRICS
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = path.open("a", encoding="utf-8")
+        return len(kept)
+
+    def _until(self, step: int) -> list[dict[str, Any]]:
+        return [row for row in intact(self.directory)[0] if row.get("step", math.inf) <= step]
 
     def write(self, row: dict[str, Any]) -> None:
         assert self.file is not None
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
 
-    def close(self) -> None:
-        with suppress(OSError):  # on a full disk, what could not be written was an error already
-            if self.file is not None:
+    def sync(self) -> None:
+        """On the disk, so that what is written there next may count on it."""
+        assert self.file is not None
+        os.fsync(self.file.fileno())
+
+    def close(self) -> str | None:
+        """Why rows may not have reached the disk, if so; network folders say it only now."""
+        if self.file is None:
+            return None
+        try:
+            self.sync()
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            with suppress(OSError):  # on a full disk, what could not be written was an error already
                 self.file.close()
+            self.file = None
+        return None
 
 
 def whole(key: str, value: object, *, at_least: int) -> None:
