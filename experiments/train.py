@@ -22,7 +22,8 @@ from scalelaw.trainee import Job, Labels
 def main(cfg: DictConfig) -> None:
     job = prepare(cfg)
     [run] = train([job])
-    print(describe(run, job.directory))
+    if job.parallel.rank == 0:
+        print(describe(run, job.directory))
     if not run.finished:
         sys.exit(1)
 
@@ -75,6 +76,7 @@ def _job(cfg: DictConfig) -> Job:
         precision=cfg.precision,
         compile=cfg.compile,
         device=cfg.device,
+        parallel=instantiate(cfg.parallel),
     )
 
 

@@ -10,6 +10,7 @@ from types import FrameType
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
+from scalelaw.parallel import ALONE, Alone
 from scalelaw.run import Run
 from scalelaw.step import Step
 from scalelaw.trainee import Diverged, Job, Trainee, family
@@ -28,13 +29,16 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     with a checkpoint to go on from; an exception in one run ends it as `failed`, and is raised on after the
     others.
     """
-    trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
-    _fit(list(trainees.values()))
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
-    with ExitStack() as claims, _stop_signals() as signals:
-        for trainee in trainees.values():
-            claims.enter_context(claim(trainee.job.directory))
+    parallel = jobs[0].parallel if jobs else ALONE
+    with ExitStack() as held, _stop_signals() as signals:
+        held.enter_context(parallel.joined(jobs[0].device if jobs else "cpu"))
+        trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
+        _fit(list(trainees.values()))
+        with parallel.together():
+            for trainee in trainees.values() if parallel.rank == 0 else []:
+                held.enter_context(claim(trainee.job.directory))
         # A process that held a claim until now may have finished the run.
         live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
 
@@ -58,7 +62,7 @@ def train(jobs: Sequence[Job]) -> list[Run]:
 
         try:
             for trainee in list(live):
-                with own(trainee):
+                with own(trainee), parallel.together():
                     trainee.begin()
             _lead(live)
             step: Step | None = None
@@ -90,13 +94,16 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                         trainee.fork()
                 # With other company the same sums may be taken in another order: a run that goes on from here
                 # after a kill has to find itself in the same.
-                if live and (signals or live != before or live[0].job.checkpoints.due()):
+                if not live:
+                    break
+                stop, due = parallel.largest(*signals[:1] or [0], live[0].due())
+                if stop or due or live != before:
                     for trainee in list(live):
-                        with own(trainee):
+                        with own(trainee), parallel.together():
                             trainee.save()
-                    for trainee in list(live) if signals else []:
+                    for trainee in list(live) if stop else []:
                         at = f"after step {trainee.spent.step} of {trainee.plan.steps}"
-                        end(trainee, "interrupted", f"{signals[0]} {at}")
+                        end(trainee, "interrupted", f"{signal.Signals(stop).name} {at}")
         except Exception as error:
             for trainee in list(live):
                 end(trainee, "failed", f"{type(error).__name__}: {error}")
@@ -110,7 +117,14 @@ def train(jobs: Sequence[Job]) -> list[Run]:
 
 
 def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
-    return Step(models, precision=job.precision, compile=job.compile, device=job.device, clip=job.clip)
+    return Step(
+        models,
+        precision=job.precision,
+        compile=job.compile,
+        device=job.device,
+        clip=job.clip,
+        parallel=job.parallel,
+    )
 
 
 def _fit(trainees: Sequence[Trainee]) -> None:
@@ -125,6 +139,8 @@ def _fit(trainees: Sequence[Trainee]) -> None:
         raise BadInput(
             "runs that are trained together must be alike but for seed, optimizer, schedule and budget"
         )
+    if len(trainees) > 1 and not isinstance(trainees[0].job.parallel, Alone):
+        raise BadInput("several runs in one process and several processes for one run exclude each other")
 
 
 def _lead(live: Sequence[Trainee]) -> None:
@@ -141,9 +157,9 @@ def _lead(live: Sequence[Trainee]) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[str]]:
+def _stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is not waited out."""
-    received: list[str] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may set handlers
         return
@@ -151,7 +167,7 @@ def _stop_signals() -> Iterator[list[str]]:
     def handle(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
+        received.append(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
