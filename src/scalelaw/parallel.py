@@ -238,8 +238,8 @@ def spawn(processes: int, function: Callable[..., Any], *arguments: Any) -> None
     """Call `function(*arguments)` in so many processes of this machine under torchrun's agent; wait for them.
 
     What a launcher does for a job of several devices. Function and arguments have to be picklable. SIGTERM
-    and SIGINT are passed on. Raises torch's ChildFailedError when a process fails, and its SignalException when
-    a signal came.
+    and SIGINT are passed on. Raises torch's ChildFailedError when a process fails, its SignalException when a
+    signal came.
     """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 

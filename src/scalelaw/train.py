@@ -10,7 +10,7 @@ from types import FrameType
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
-from scalelaw.parallel import ALONE, Alone
+from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step
 from scalelaw.trainee import Diverged, Job, Trainee, family
@@ -31,9 +31,9 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     """
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
-    parallel = jobs[0].parallel if jobs else ALONE
+    parallel = _parallel(jobs)
     with ExitStack() as held, _stop_signals() as signals:
-        held.enter_context(parallel.joined(jobs[0].device if jobs else "cpu"))
+        held.enter_context(parallel.joined(jobs[0].device))
         trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
         _fit(list(trainees.values()))
         with parallel.together():
@@ -116,6 +116,13 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     return [ended.get(job.labels.run) or Run.load(job.directory) for job in jobs]
 
 
+def _parallel(jobs: Sequence[Job]) -> Parallel:
+    """How the processes share the one run, if there are several."""
+    if len(jobs) > 1 and not all(isinstance(job.parallel, Alone) for job in jobs):
+        raise BadInput("several runs in one process and several processes for one run exclude each other")
+    return jobs[0].parallel
+
+
 def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
     return Step(
         models,
@@ -139,8 +146,6 @@ def _fit(trainees: Sequence[Trainee]) -> None:
         raise BadInput(
             "runs that are trained together must be alike but for seed, optimizer, schedule and budget"
         )
-    if len(trainees) > 1 and not isinstance(trainees[0].job.parallel, Alone):
-        raise BadInput("several runs in one process and several processes for one run exclude each other")
 
 
 def _lead(live: Sequence[Trainee]) -> None:
