@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from training import LABELS, CausalLM, job, run
+from training import LABELS, ROWS, WINDOW, CausalLM, job, run
 
+from scalelaw.budget import Tokens
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
@@ -112,8 +113,15 @@ def three(root: Path) -> None:
 
 
 def compiled(root: Path) -> None:
+    warnings.simplefilter("ignore")  # what torch's compiler warns of while it traces is its own affair
     for name, kind in KINDS.items():
         run(root / name, parallel=kind(), compile=True)
+
+
+def long(root: Path) -> None:
+    """Some seconds of it, for a test to disturb."""
+    steps = Tokens(D=1000 * ROWS * WINDOW)
+    run(root, parallel=FSDP(), budget=steps, checkpoints=Checkpoints(seconds=0.3, keep=2))
 
 
 if __name__ == "__main__":

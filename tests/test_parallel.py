@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,15 +18,19 @@ from training import STEPS, run
 
 from scalelaw.contracts import BadInput
 from scalelaw.parallel import DDP
-from scalelaw.run import RECORD, Run, read_metrics
+from scalelaw.run import METRICS, RECORD, Run, read_metrics, records
 
-TORCHRUN = ["torch.distributed.run", "--standalone"]
 BITS = 2**-8  # bfloat16's rounding
 
 
 def torchrun(processes: int, function: str, directory: Path) -> None:
-    command = [sys.executable, "-m", *TORCHRUN, f"--nproc_per_node={processes}"]
-    command += [str(ROOT / "tests" / "processes.py"), str(directory), function]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [
+        f"--nproc_per_node={processes}",
+        str(ROOT / "tests" / "processes.py"),
+        str(directory),
+        function,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -136,3 +142,79 @@ def test_several_processes_take_torchrun(tmp_path):
     with pytest.raises(BadInput, match="torchrun --standalone"):
         run(tmp_path, parallel=DDP())
     assert not (tmp_path / RECORD).exists()
+
+
+@pytest.mark.slow
+def test_three_processes_resume_to_the_same_bits(tmp_path):
+    torchrun(3, "three", tmp_path)
+    for kind in KINDS:
+        assert read_metrics(tmp_path / kind / "cut") == read_metrics(tmp_path / kind / "whole")
+        alone = run(tmp_path / kind / "alone", rows=6)
+        assert figures(Run.load(tmp_path / kind / "cut")) == pytest.approx(figures(alone), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU takes a C++ compiler")
+def test_compiled_blocks_have_the_losses_of_eager_ones_on_one_device(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    torchrun(2, "compiled", tmp_path)
+    alone = run(tmp_path / "alone")
+    for kind in KINDS:
+        assert figures(Run.load(tmp_path / kind)) == pytest.approx(figures(alone), rel=1e-5)
+
+
+SPAWN = "import processes, sys, pathlib; from scalelaw.parallel import spawn; "
+SPAWN += "spawn(2, processes.long, pathlib.Path(sys.argv[1]))"
+
+
+def spawned(directory: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", SPAWN, str(directory)], env=environment())
+
+
+@pytest.mark.slow
+def test_a_launchers_processes_stop_with_it_and_go_on(tmp_path):
+    assert spawned(tmp_path / "whole").wait() == 0
+    cut = spawned(tmp_path / "cut")
+    until(lambda: list((tmp_path / "cut").glob("checkpoint-*-1-of-2.safetensors")))
+    cut.terminate()
+    assert cut.wait() != 0
+    assert Run.load(tmp_path / "cut").status == "interrupted"
+    assert spawned(tmp_path / "cut").wait() == 0
+    assert (tmp_path / "cut" / METRICS).read_bytes() == (tmp_path / "whole" / METRICS).read_bytes()
+
+
+LONG = ["data=text", *TINY, "budget.D=16000", "log_every=100", "checkpoints.seconds=0.3"]
+
+
+def command(directory: Path, text: str, kind: str) -> subprocess.Popen:
+    said = ["--standalone", "--nproc_per_node=2", "-m", "experiments.train", f"parallel={kind}"]
+    return start("torch.distributed.run", *said, text, *LONG, f"output={directory}", cwd=directory.parent)
+
+
+def until(there) -> None:
+    while not there():
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "harm"),
+    [("ddp", "torchrun is stopped"), ("fsdp", "a process is killed"), ("fsdp", "torchrun is killed")],
+)
+def test_what_is_disturbed_ends_as_if_it_had_not_been(tmp_path, book, kind, harm):  # noqa: F811
+    output, record = command(tmp_path / "whole", book, kind).communicate()[0], []
+    assert output.count("loss ") == 1  # one process speaks
+    disturbed = command(tmp_path / "cut", book, kind)
+    until(lambda: list((tmp_path / "cut").rglob("checkpoint-*")))
+    children = Path(f"/proc/{disturbed.pid}/task/{disturbed.pid}/children").read_text().split()
+    if harm == "torchrun is stopped":
+        disturbed.terminate()
+    else:
+        os.kill(int(children[-1]) if harm == "a process is killed" else disturbed.pid, signal.SIGKILL)
+    disturbed.communicate()  # until all that hold its output have ended
+    ended = [record.status for _, record in records(tmp_path / "cut")]
+    assert ended == ["failed" if harm == "a process is killed" else "interrupted"]
+    assert command(tmp_path / "cut", book, kind).wait() == 0
+    ((there, record),), ((other, whole),) = records(tmp_path / "cut"), records(tmp_path / "whole")
+    assert record.row() == whole.row()
+    assert read_metrics(there) == read_metrics(other)
