@@ -63,6 +63,13 @@ class Broken(Checkpoints):
         return super().load(directory, run)
 
 
+class Blind(Checkpoints):
+    """One process finds nothing, as on a host that does not share the folder."""
+
+    def load(self, directory, run):
+        return None if dist.get_rank() == 1 else super().load(directory, run)
+
+
 class Counting(Disabled):
     """Leaves a file of each process that tracks."""
 
@@ -85,12 +92,14 @@ def everything(root: Path) -> None:
 
 def refused(root: Path) -> None:
     """The errors of this process, by what was wrong."""
+    run(root / "apart", parallel=DDP(), objective=Stopping(5))
     said = {}
     for name, attempt in {
         "rows": lambda: run(root / "rows", parallel=DDP(), rows=3),
         "none": lambda: run(root / "none", parallel=ALONE),
         "several": lambda: train([several(root, "a"), several(root, "b")]),
         "disk": lambda: run(root / "disk", parallel=DDP(), checkpoints=Broken(seconds=1e9, keep=2)),
+        "apart": lambda: run(root / "apart", parallel=DDP(), checkpoints=Blind(seconds=1e9, keep=2)),
         "device": lambda: run(root / "device", parallel=DDP(), device="cuda:1"),
     }.items():
         try:

@@ -71,8 +71,8 @@ class Checkpoints:
         found = _newest_first(directory)
         # Whole ones are counted: while other processes still write this one, the last whole one has to stay.
         kept = [saved for saved in found if saved.whole][: self.keep]
-        for old in found if len(kept) == self.keep else []:
-            if old.step < kept[-1].step:
+        for old in found:
+            if kept and old.step < kept[-1].step:
                 old.remove()
         self.last = time.monotonic()
 
@@ -172,11 +172,12 @@ class _Saved:
 
 
 def _newest_first(directory: Path) -> list[_Saved]:
-    found: dict[tuple[int, int], list[Path]] = {}
-    for path in sorted(directory.glob("checkpoint-*")):
+    found: dict[tuple[int, int], dict[int, Path]] = {}
+    for path in directory.glob("checkpoint-*"):
         if match := PATTERN.fullmatch(path.name):
-            found.setdefault((int(match[1]), int(match[3] or 1)), []).append(path)
-    return [_Saved(*key, paths) for key, paths in sorted(found.items(), reverse=True)]
+            found.setdefault((int(match[1]), int(match[3] or 1)), {})[int(match[2] or 0)] = path
+    ordered = ((key, [files[part] for part in sorted(files)]) for key, files in found.items())
+    return [_Saved(*key, paths) for key, paths in sorted(ordered, reverse=True)]
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -80,14 +80,19 @@ class Parallel(ABC):
     @contextmanager
     def together(self) -> Iterator[None]:
         """What goes wrong in here in one process ends in an error in all, instead of a wait without end."""
-        failed = 1
         try:
             yield
-            failed = 0
-        finally:
-            [anywhere] = self.largest(failed)
-        if anywhere:
+        except Exception:
+            self.largest(True)
+            raise
+        if self.largest(False) != [False]:
             raise BadInput("another process of this run could not go on: its own error says why")
+
+    def same(self, step: int) -> None:
+        """Raises BadInput where the processes would not go on from one step."""
+        last, first = self.largest(step, -step)
+        if last != -first:
+            raise BadInput(f"processes of one run at steps {-first} and {last}: do they share its folder?")
 
 
 class Alone(Parallel):
@@ -133,13 +138,13 @@ class Processes(Parallel):
                 f"torchrun --standalone --nproc_per_node=2 -m experiments.train parallel={name} ..."
             )
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        _take_device(torch.device(device), int(os.environ["LOCAL_RANK"]))
+        _take_device(device, int(os.environ["LOCAL_RANK"]))
         if dist.is_initialized():  # several runs one after the other in the same processes
             yield
             return
         threading.Thread(target=_follow_parent, daemon=True).start()
         # What is agreed on lies on the CPU in any case, so that no device has to be waited for.
-        dist.init_process_group("cpu:gloo" if device == "cpu" else "cpu:gloo,cuda:nccl")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "cpu:gloo")
         try:
             yield
         finally:
@@ -260,10 +265,11 @@ def _summed(state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tens
     return work.get_future().then(lambda done: done.value()[0])
 
 
-def _take_device(device: torch.device, local: int) -> None:
-    if device.type != "cuda":
+def _take_device(device: str, local: int) -> None:
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
         return
-    if device.index is not None:
+    if number:
         raise BadInput(f"device={device} with several processes: say device=cuda, and each takes its own")
     if local >= torch.cuda.device_count():
         raise BadInput(f"more processes than the {torch.cuda.device_count()} GPUs of this machine")

@@ -40,7 +40,8 @@ def train(jobs: Sequence[Job]) -> list[Run]:
             for trainee in trainees.values() if parallel.rank == 0 else []:
                 held.enter_context(claim(trainee.job.directory))
         # A process that held a claim until now may have finished the run.
-        live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
+        with parallel.together():
+            live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
 
         def end(trainee: Trainee, status: str, reason: str | None) -> None:
             live.remove(trainee)
@@ -62,8 +63,10 @@ def train(jobs: Sequence[Job]) -> list[Run]:
 
         try:
             for trainee in list(live):
-                with own(trainee), parallel.together():
-                    trainee.begin()
+                with own(trainee):
+                    with parallel.together():
+                        trainee.begin()
+                    parallel.same(trainee.spent.step)
             _lead(live)
             step: Step | None = None
             while live:
