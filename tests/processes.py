@@ -129,7 +129,7 @@ def compiled(root: Path) -> None:
 
 def long(root: Path) -> None:
     """Some seconds of it, for a test to disturb."""
-    steps = Tokens(D=1000 * ROWS * WINDOW)
+    steps = Tokens(D=300 * ROWS * WINDOW)
     run(root, parallel=FSDP(), budget=steps, checkpoints=Checkpoints(seconds=0.3, keep=2))
 
 

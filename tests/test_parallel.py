@@ -184,7 +184,7 @@ def test_a_launchers_processes_stop_with_it_and_go_on(tmp_path):
     assert (tmp_path / "cut" / METRICS).read_bytes() == (tmp_path / "whole" / METRICS).read_bytes()
 
 
-LONG = ["data=text", *TINY, "budget.D=16000", "log_every=100", "checkpoints.seconds=0.3"]
+LONG = ["data=text", *TINY, "budget.D=8000", "log_every=100", "checkpoints.seconds=0.3"]
 
 
 def command(directory: Path, text: str, kind: str) -> subprocess.Popen:
