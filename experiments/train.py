@@ -19,7 +19,8 @@ def main(cfg: DictConfig) -> None:
 
     job = prepare(cfg)
     [run] = train([job])
-    print(describe(run, job.directory))
+    if job.parallel.rank == 0:
+        print(describe(run, job.directory))
     if not run.finished:
         sys.exit(1)
 

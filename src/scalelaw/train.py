@@ -12,6 +12,7 @@ import torch
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
+from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step
 from scalelaw.trainee import Diverged, Job, Trainee, family
@@ -30,17 +31,21 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     with a checkpoint to go on from; an exception in one run ends it as `failed`, and is raised on after the
     others.
     """
-    trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
-    _fit(list(trainees.values()))
     if any(job.compile for job in jobs):
         torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
-    with ExitStack() as claims, _stop_signals() as signals:
-        for trainee in trainees.values():
-            claims.enter_context(claim(trainee.job.directory))
+    parallel = _parallel(jobs)
+    with ExitStack() as held, _stop_signals() as signals:
+        held.enter_context(parallel.joined(jobs[0].device))
+        trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
+        _fit(list(trainees.values()))
+        with parallel.together():
+            for trainee in trainees.values() if parallel.rank == 0 else []:
+                held.enter_context(claim(trainee.job.directory))
         # A process that held a claim until now may have finished the run.
-        live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
+        with parallel.together():
+            live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
 
         def end(trainee: Trainee, status: str, reason: str | None) -> None:
             live.remove(trainee)
@@ -63,7 +68,9 @@ def train(jobs: Sequence[Job]) -> list[Run]:
         try:
             for trainee in list(live):
                 with own(trainee):
-                    trainee.begin()
+                    with parallel.together():
+                        trainee.begin()
+                    parallel.same(trainee.spent.step)
             _lead(live)
             step: Step | None = None
             while live:
@@ -94,13 +101,16 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                         trainee.fork()
                 # With other company the same sums may be taken in another order: a run that goes on from here
                 # after a kill has to find itself in the same.
-                if live and (signals or live != before or live[0].job.checkpoints.due()):
+                if not live:
+                    break
+                stop, due = parallel.largest(*signals[:1] or [0], live[0].due())
+                if stop or due or live != before:
                     for trainee in list(live):
-                        with own(trainee):
+                        with own(trainee), parallel.together():
                             trainee.save()
-                    for trainee in list(live) if signals else []:
+                    for trainee in list(live) if stop else []:
                         at = f"after step {trainee.spent.step} of {trainee.plan.steps}"
-                        end(trainee, "interrupted", f"{signals[0]} {at}")
+                        end(trainee, "interrupted", f"{signal.Signals(stop).name} {at}")
         except Exception as error:
             for trainee in list(live):
                 end(trainee, "failed", f"{type(error).__name__}: {error}")
@@ -113,8 +123,22 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     return [ended.get(job.labels.run) or Run.load(job.directory) for job in jobs]
 
 
+def _parallel(jobs: Sequence[Job]) -> Parallel:
+    """How the processes share the one run, if there are several."""
+    if len(jobs) > 1 and not all(isinstance(job.parallel, Alone) for job in jobs):
+        raise BadInput("several runs in one process and several processes for one run exclude each other")
+    return jobs[0].parallel
+
+
 def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
-    return Step(models, precision=job.precision, compile=job.compile, device=job.device, clip=job.clip)
+    return Step(
+        models,
+        precision=job.precision,
+        compile=job.compile,
+        device=job.device,
+        clip=job.clip,
+        parallel=job.parallel,
+    )
 
 
 def _fit(trainees: Sequence[Trainee]) -> None:
@@ -145,9 +169,9 @@ def _lead(live: Sequence[Trainee]) -> None:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[str]]:
+def _stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is not waited out."""
-    received: list[str] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may set handlers
         return
@@ -155,7 +179,7 @@ def _stop_signals() -> Iterator[list[str]]:
     def handle(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
+        received.append(number)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
