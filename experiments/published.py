@@ -21,4 +21,4 @@ def known(cfg: DictConfig) -> Known:
             raise ValueError("it holds no object")
     except ValueError as error:
         raise ValueError(f"fit={cfg.fit}: is not what experiments.fit writes ({error})") from error
-    return Known.of_fit(content, name=f"fit={cfg.fit}", part=cfg.architecture)
+    return Known.of_fit(content, name=f"fit={cfg.fit}", part=cfg.part)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from torch.overrides import TorchFunctionMode
 
 from scalelaw.budget import Flops, resolved
 from scalelaw.counting import count
@@ -55,8 +56,18 @@ def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
 
 def weightless(cfg: DictConfig, vocabulary: int) -> Any:
     """The config's model, all its sizes and none of its memory."""
-    with torch.device("meta"):
+    with Unfilled(), torch.device("meta"):
         return instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
+
+
+class Unfilled(TorchFunctionMode):
+    """Leaves out the initial values, which take most of the time that a model without memory takes."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _recipe(cfg: DictConfig) -> dict[str, Any]:

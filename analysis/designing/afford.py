@@ -35,7 +35,7 @@ class Known:
         """
         if "status" not in content:
             if part not in content:
-                raise ValueError(f"{name}: has fits of {', '.join(content)}; name one with architecture=")
+                raise ValueError(f"{name}: has fits of {', '.join(content)}; say which one: part=")
             content = content[part]
         if "params" not in content:
             raise ValueError(f"{name}: {content['status']}")
