@@ -7,6 +7,7 @@ All of it is multiplication by stated factors (conf/hardware, conf/site), as in 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 SECONDS = 3600  # an hour
 WATTS = 1000  # a kilowatt
@@ -16,9 +17,9 @@ WATTS = 1000  # a kilowatt
 class Hardware:
     """One device, as a scheduler hands it out: a GPU, a TPU chip, a core of a processor.
 
-    kind: torch's name of its type, as "cpu" or "cuda". peak: FLOP/s of dense matrix products. utilisation: the
-    share of it that training reaches, above 0 to 1. watts: that one busy device draws, without the building.
-    price: of an hour of it, in any one currency; None: not known.
+    kind: torch's name of its type, as "cpu" or "cuda". peak: FLOP/s of dense matrix products. utilisation:
+    the share of it that training reaches, above 0 to 1. watts: that one busy device draws, without the
+    building. price: of an hour of it, in any one currency; None: not known.
     Raises ValueError naming the key for a number that cannot be.
     """
 
@@ -48,8 +49,8 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """Where it stands. pue: energy of the building over that of its machines, at least 1. carbon: grams of CO2
-    equivalents a kWh. Raises ValueError naming the key for a number that cannot be."""
+    """Where it stands. pue: energy of the building over that of its machines, at least 1. carbon: grams of
+    CO2 equivalents a kWh. Raises ValueError naming the key for a number that cannot be."""
 
     name: str
     pue: float
@@ -57,7 +58,7 @@ class Site:
 
     def __post_init__(self) -> None:
         if positive("site.pue", self.pue) < 1:
-            raise ValueError(f"site.pue={self.pue}: a building takes no less than its machines, so at least 1")
+            raise ValueError(f"site.pue={self.pue}: at least 1, since the building has its machines in it")
         if not 0 <= self.carbon < math.inf:
             raise ValueError(f"site.carbon={self.carbon}: grams of CO2 a kWh are not negative")
 
@@ -109,7 +110,7 @@ BUYS: Mapping[str, Callable[[float, Hardware, Site], float]] = {
 }
 
 
-def positive(key: str, value: object) -> float:
+def positive(key: str, value: Any) -> float:
     """The value as a float. Raises ValueError naming the key for anything but a positive finite number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value < math.inf:

@@ -61,8 +61,8 @@ def factors(spent: Cost, hardware: Hardware, site: Site) -> list[str]:
     return [
         f"{spent.hours:,.4g} device-hours ({hardware.name}), {spent.kwh:,.4g} kWh, "
         f"{grams(spent.grams)} of CO2{price}",
-        f"stated, not measured: {hardware.watts:g} W a device, PUE {site.pue:g}, {site.carbon:g} g of CO2 a kWh "
-        f"({site.name})",
+        f"stated, not measured: {hardware.watts:g} W a device, PUE {site.pue:g}, {site.carbon:g} g of CO2 a "
+        f"kWh ({site.name})",
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
+from analysis import fits
 from analysis.costs import positive
 from analysis.designing.afford import Known
 from analysis.designing.recovery import Recovery, recover
@@ -14,14 +15,14 @@ from experiments.planned import Study
 
 
 def forecast(study: Study, known: Known, cfg: DictConfig) -> dict[str, Recovery | str]:
-    """For each architecture what fits to `cfg.tables` simulated tables of its runs make of the known law, or why
-    there is none. Runs that differ in neither N nor D nor seed (rates, say) are one row.
+    """For each architecture what fits to `cfg.tables` simulated tables of its runs make of the known law, or
+    why there is none. Runs that differ in neither N nor D nor seed (but in rates, say) are one row.
 
     Raises ValueError where the law comes without a scatter and none is given.
     """
     scale = known.scale if cfg.scale is None else positive("forecast.scale", cfg.scale)
     if scale is None:
-        raise ValueError(f"forecast.scale: {known.name} comes without a scatter, so give one (or forecast.tables=0)")
+        raise ValueError(f"forecast.scale: {known.name} has no scatter, so give one (or forecast.tables=0)")
     knobs: Any = OmegaConf.to_container(cfg)
     del knobs["scale"]
     rows = pd.DataFrame(
@@ -36,13 +37,14 @@ def forecast(study: Study, known: Known, cfg: DictConfig) -> dict[str, Recovery 
         ]
     ).drop_duplicates()
     knobs["budgets"] = [knobs["flops"] * float((rows.N * rows.D).max())]
-    return {str(name): _recovered(part, known, scale, knobs) for name, part in rows.groupby("architecture")}
+    parts = fits.parts(rows, "architecture")
+    return {name: _recovered(part, known, scale, knobs) for name, part in parts.items()}
 
 
 def _recovered(rows: pd.DataFrame, known: Known, scale: float, knobs: Mapping[str, Any]) -> Recovery | str:
     how = {"cluster_scale": 0.0, "points": None, "check": 0, "bootstrap": 0}
     try:
-        return recover(known.law, known.params, rows[["N", "D"]], scale=scale, **how, **knobs)
+        return recover(known.law, known.params, rows, scale=scale, **how, **knobs)
     except ValueError as error:
         return str(error)
 

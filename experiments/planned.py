@@ -1,5 +1,6 @@
-"""What a run will be, from its config alone: N, D, steps, C and memory, in milliseconds, nothing allocated."""
+"""What runs will be, from their configs alone: N, D, steps, C and memory, nothing allocated."""
 
+import itertools
 import json
 import time
 from collections import defaultdict
@@ -99,7 +100,7 @@ def _size(parts: str) -> Size:
 
 
 def windows(cfg: DictConfig, steps: int) -> int:
-    """Validation windows that a run of `steps` steps passes through its model: `scalelaw.evaluate.Evaluation`.
+    """Validation windows that a run of `steps` steps passes through its model (`scalelaw.evaluate`).
 
     The last evaluation takes two looks at all of them, one for each of its losses.
     """
@@ -165,7 +166,7 @@ def computing(bundle: Sequence[Planned]) -> list[tuple[int, int]]:
     A run computes from the step where it branches off to its last.
     """
     edges = sorted({0, *(run.shared for run in bundle), *(run.steps for run in bundle)})
-    spans = []
-    for begin, end in zip(edges, edges[1:], strict=False):
-        spans.append((end - begin, sum(run.shared <= begin < run.steps for run in bundle)))
-    return spans
+    return [
+        (end - begin, sum(run.shared <= begin < run.steps for run in bundle))
+        for begin, end in itertools.pairwise(edges)
+    ]

@@ -89,8 +89,9 @@ class Plan:
         for row in self.rows():
             shared = f"{row['shared']:,}" if row["shared"] else ""
             states = row["weights"] + row["gradients"] + row["optimizer"]
-            sizes = (f"{row['N']:,}", f"{row['D']:,}", f"{row['steps']:,}", f"{row['C']:.3g}", shared)
-            table.add_row(row["name"], *sizes, size(states), size(row["activations"]), duration(row["seconds"]))
+            counts = (f"{row['N']:,}", f"{row['D']:,}", f"{row['steps']:,}", f"{row['C']:.3g}", shared)
+            memory = (size(states), size(row["activations"]))
+            table.add_row(row["name"], *counts, *memory, duration(row["seconds"]))
         console.print(table)
         for line in (*self.totals(), *self.timing(), *self.costing()):
             console.print(line, soft_wrap=True)
@@ -164,7 +165,7 @@ def _show_expected(console: Console, expected: Expected) -> None:
         console.print(f"{told} (central 95 % of {one.tables} simulated studies):", soft_wrap=True)
         table = Table("", "truth", *found, box=None, padding=(0, 2))
         for name, at in one.spread.items():
-            cells = (f"+- {half(other.spread[name]):.2g}" if name in other.spread else "" for other in found.values())
+            cells = (f"+- {half(other.spread[name]):.2g}" for other in found.values())
             table.add_row(name, f"{at['truth']:.3g}", *cells)
         console.print(table)
     for name, one in expected.by_architecture.items():
@@ -191,5 +192,3 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-

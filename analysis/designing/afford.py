@@ -17,8 +17,8 @@ from analysis.law import Fit, Law
 class Known:
     """A law whose parameters are known: published, or fitted.
 
-    scale: standard deviation of log loss around it, None where it is not known. optimum: {C: budgets in FLOPs,
-    interval95: {N_opt, D_opt, loss: [lo, hi] at each}}, or None.
+    scale: standard deviation of log loss around it, None where it is not known. optimum: {C: budgets in
+    FLOPs, interval95: {N_opt, D_opt, loss: [lo, hi] at each}}, or None.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Known:
         Raises ValueError naming the file for one that holds no fit, or several and none is named.
         """
         if "status" not in content:
-            if part not in content:
+            if part is None or part not in content:
                 raise ValueError(f"{name}: has fits of {', '.join(content)}; say which one: part=")
             content = content[part]
         if "params" not in content:
@@ -45,8 +45,11 @@ class Known:
 
 @dataclass(frozen=True)
 class Affordable:
-    """C FLOPs at their best. N_opt parameters, D_opt tokens, loss in nats per token; interval95 of each, [lo, hi],
-    as far as the fit has them; beyond: of a fit with intervals, C is outside the budgets it has them for."""
+    """C FLOPs at their best: N_opt parameters, D_opt tokens, loss in nats per token.
+
+    interval95: of each, as far as the fit has them. beyond: the fit has intervals, but none at C, which lies
+    outside its budgets.
+    """
 
     C: float
     N_opt: float
@@ -88,7 +91,9 @@ def affordable(known: Known, C: float, *, flops: float) -> Affordable:
 def _best(known: Known, C: float, flops: float) -> dict[str, float]:
     trade = known.law.tradeoff(known.law.vector(known.params))
     if trade is None:
-        raise ValueError(f"{known.name}: {known.law.name} is not a law of N and D, so it has no compute optimum")
+        raise ValueError(
+            f"{known.name}: {known.law.name} is not a law of N and D, so it has no compute optimum"
+        )
     N, D = (float(value) for value in trade.optimum(np.asarray(C / flops)))
     loss = float(known.law.predict(known.params, known.law.frontier(N, D, C))[0])
     return {"N_opt": N, "D_opt": D, "loss": loss}
