@@ -144,9 +144,9 @@ def _process(configs: list[DictConfig], counts: list[int], seconds: float) -> Pr
     with tempfile.TemporaryDirectory() as folder:
         _speak_in(Path(folder) / "log.txt")
         if configs[0].compile:  # most of a study's processes find the cache filled
-            _train(_jobs(configs, WARM, 1, Path(folder) / "compiled"))
+            _train(_jobs(configs, WARM, Path(folder) / "compiled"))
         start = time.monotonic()
-        jobs = _jobs(configs, WARM, WINDOWS, Path(folder) / "whole")
+        jobs = _jobs(configs, WARM, Path(folder) / "whole")
         clock, runs = _train(jobs)
         wall, evaluating = time.monotonic() - start, sum(run.timing["evaluation_seconds"] for run in runs)
         looked_at = sum(job.evaluation.curve_rows + 2 * job.evaluation.rows for job in jobs)
@@ -154,7 +154,7 @@ def _process(configs: list[DictConfig], counts: list[int], seconds: float) -> Pr
         step = {}
         for count in counts:
             steps = WARM + max(FEWEST, round(seconds / (one * count)))
-            clock, _ = _train(_jobs(configs[:count], steps, 1, Path(folder) / f"{count}"))
+            clock, _ = _train(_jobs(configs[:count], steps, Path(folder) / f"{count}"))
             step[count] = _typical(np.diff(clock.ticks)[WARM - 1 :], configs[0].log_every)
         return Process(
             overhead=max(0.0, wall - evaluating - WARM * step[counts[-1]] * len(jobs) / counts[-1]),
@@ -175,8 +175,8 @@ def _train(jobs: list[Job]) -> tuple[Clock, list[Run]]:
     return clock, train(apart)
 
 
-def _jobs(configs: list[DictConfig], steps: int, windows: int, folder: Path) -> list[Job]:
-    """The study's runs, of `steps` steps and with evaluations on so many windows at most."""
+def _jobs(configs: list[DictConfig], steps: int, folder: Path) -> list[Job]:
+    """The study's runs, of `steps` steps and with evaluations on a few windows."""
     jobs = []
     for number, whole in enumerate(configs):
         config = copy.deepcopy(whole)
@@ -184,7 +184,7 @@ def _jobs(configs: list[DictConfig], steps: int, windows: int, folder: Path) -> 
             config.budget = {"_target_": "scalelaw.budget.Tokens", "D": steps * config.rows * config.window}
             config.evaluation.points = 1
             for key in ("curve_rows", "rows"):
-                config.evaluation[key] = min(config.evaluation[key], windows)
+                config.evaluation[key] = min(config.evaluation[key], WINDOWS)
             if config.tracker.get("mode") == "online":  # what is thrown away is not to be seen there
                 config.tracker.mode = "offline"
             OmegaConf.set_readonly(config.hydra, False)
