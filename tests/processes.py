@@ -57,17 +57,17 @@ class Stopping:
 class Broken(Checkpoints):
     """One process cannot read."""
 
-    def load(self, directory, run):
+    def load(self, *asked):
         if dist.get_rank() == 1:
             raise OSError("the disk is gone")
-        return super().load(directory, run)
+        return super().load(*asked)
 
 
 class Blind(Checkpoints):
     """One process finds nothing, as on a host that does not share the folder."""
 
-    def load(self, directory, run):
-        return None if dist.get_rank() == 1 else super().load(directory, run)
+    def load(self, *asked):
+        return None if dist.get_rank() == 1 else super().load(*asked)
 
 
 class Counting(Disabled):

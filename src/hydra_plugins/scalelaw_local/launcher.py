@@ -79,9 +79,9 @@ class LocalLauncher(Launcher):
         task = Task(self.prepare, self.train, commit(), self.hydra_context)
         pool = Pool(
             task,
-            self._slots(self.config),
+            self.places(self.config),
             threads=self.config.threads,
-            preload=list(_modules(self.preload)),
+            preload=list(modules(self.preload)),
             timeout=self.timeout,
         )
         with _terminated_as_exit():
@@ -97,7 +97,7 @@ class LocalLauncher(Launcher):
                 pool.close()
         return [_job_return(job, outcomes[job.index]) for job in jobs]
 
-    def _slots(self, config: DictConfig) -> list[dict[str, str]]:
+    def places(self, config: DictConfig) -> list[dict[str, str]]:
         """The environment of each worker: on GPUs each sees one."""
         if not str(config.device).startswith("cuda"):
             return [{}] * (self.slots or max(1, cores() // config.threads))
@@ -245,7 +245,7 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "ended without a word"
 
 
-def _modules(preload: Sequence[str]) -> Iterator[str]:
+def modules(preload: Sequence[str]) -> Iterator[str]:
     for name in preload:
         if not name.endswith(".*"):
             yield name
