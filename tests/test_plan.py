@@ -18,7 +18,7 @@ from experiments.forecast import half
 from experiments.measured import Process, activations
 from experiments.planned import Planned, computing, planned, study
 from experiments.train import main as train
-from experiments.train import prepare
+from experiments.job import prepare
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import records
 from scalelaw.trainee import Trainee
