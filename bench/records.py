@@ -70,10 +70,10 @@ def forget(folder: Path) -> None:
 
 
 def collect(folder: str, history: bool) -> dict[str, float]:
-    """One reading: its seconds and the rows it gave."""
-    start = time.perf_counter()
+    """One reading: its seconds, those of them that this process computed, and the rows it gave."""
+    start, before = time.perf_counter(), time.process_time()
     rows = len(load(folder, history=history))
-    return {"seconds": time.perf_counter() - start, "rows": rows}
+    return {"seconds": time.perf_counter() - start, "cpu": time.process_time() - before, "rows": rows}
 
 
 def measure(folder: Path, *, history: bool, cold: bool) -> dict[str, Any]:
@@ -82,11 +82,12 @@ def measure(folder: Path, *, history: bool, cold: bool) -> dict[str, Any]:
         if cold:
             forget(folder)
         rounds.append(fresh(collect, folder=str(folder), history=history))
-    seconds = [one["seconds"] for one in rounds]
+    seconds, cpu = ([one[kind] for one in rounds] for kind in ("seconds", "cpu"))
     table = "an evaluation" if history else "a run"
     cell = {"row": table, "cache": "cold" if cold else "warm", "rows": int(rounds[0]["rows"])}
-    cell |= {"seconds": statistics.median(seconds), "rounds": seconds}
-    print(f"one row {table}, {cell['cache']}: {cell['rows']:,} rows in {cell['seconds']:.2f} s", flush=True)
+    cell |= {"seconds": statistics.median(seconds), "cpu_seconds": statistics.median(cpu), "rounds": seconds}
+    told = f"{cell['rows']:,} rows in {cell['seconds']:.2f} s, {cell['cpu_seconds']:.2f} s of them computing"
+    print(f"one row {table}, {cell['cache']}: {told}", flush=True)
     return cell
 
 
@@ -102,12 +103,14 @@ def main(arguments: Sequence[str]) -> None:
         runs = Path(made) / "runs"
         runs.mkdir()
         copies(original(Path(made)), runs, asked.runs)
+        os.sync()  # what is not on the disk cannot be dropped from the cache
         cells = [
             measure(runs, history=history, cold=cold) for history in (False, True) for cold in (False, True)
         ]
         sizes = [path.stat().st_size for path in runs.glob(f"*/{RECORD}")]
     result = {
         "provenance": provenance(" ".join(["python -m bench.records", *arguments])),
+        "load_average": os.getloadavg()[0],
         "runs": asked.runs,
         "bytes_of_a_record": statistics.mean(sizes),
         "cells": cells,
