@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
@@ -13,6 +14,8 @@ from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 from scalelaw.step import Step
 from scalelaw.trainee import Diverged, Job, Trainee, family
+
+STOP = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")  # Windows has the first two
 
 
 def train(jobs: Sequence[Job]) -> list[Run]:
@@ -24,19 +27,24 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     depend on it, are one computation until the shorter one's rate decays (`Schedule.shared`).
 
     Raises BadInput before any work when the parts of a job do not fit together, or jobs do not fit each
-    other. A loss that is not finite ends a run as `diverged`; SIGINT and SIGTERM end all as `interrupted`,
-    with a checkpoint to go on from; an exception in one run ends it as `failed`, and is raised on after the
-    others.
+    other. A loss that is not finite ends a run as `diverged`; SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 end all as
+    `interrupted`, with a checkpoint to go on from, or are left to the handler they had before, once the
+    checkpoint is written; an exception in one run ends it as `failed`, and is raised on after the others, and
+    so is BadInput for a run that another process is training.
     """
     trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
     _fit(list(trainees.values()))
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
     with ExitStack() as claims, _stop_signals() as signals:
+        live: list[Trainee] = []
         for trainee in trainees.values():
-            claims.enter_context(claim(trainee.job.directory))
-        # A process that held a claim until now may have finished the run.
-        live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
+            try:
+                claims.enter_context(claim(trainee.job.directory))
+            except BadInput as error:
+                errors.append(error)
+            else:  # the process that held the claim until now may have finished the run
+                live += [] if trainee.job.finished() else [trainee]
 
         def end(trainee: Trainee, status: str, reason: str | None) -> None:
             live.remove(trainee)
@@ -44,6 +52,10 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                 if follower.leader is trainee:
                     follower.fork()
             ended[trainee.job.labels.run] = trainee.end(status, reason)
+
+        def stopped(trainee: Trainee) -> str:
+            at = f"after step {trainee.spent.step} of {trainee.plan.steps}"
+            return f"{signals.names[0]} {at}" if signals else "stopped at once, without a checkpoint"
 
         @contextmanager
         def own(trainee: Trainee) -> Iterator[None]:
@@ -94,16 +106,15 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                     for trainee in list(live):
                         with own(trainee):
                             trainee.save()
-                    for trainee in list(live) if signals else []:
-                        at = f"after step {trainee.spent.step} of {trainee.plan.steps}"
-                        end(trainee, "interrupted", f"{signals[0]} {at}")
+                    for trainee in list(live) if signals and not signals.handed_on() else []:
+                        end(trainee, "interrupted", stopped(trainee))
         except Exception as error:
             for trainee in list(live):
                 end(trainee, "failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             for trainee in list(live):
-                end(trainee, "interrupted", "stopped at once, without a checkpoint")
+                end(trainee, "interrupted", stopped(trainee))
     if errors:
         raise errors[0]
     return [ended.get(job.labels.run) or Run.load(job.directory) for job in jobs]
@@ -140,10 +151,32 @@ def _lead(live: Sequence[Trainee]) -> None:
                 trainee.follow(leader)
 
 
+class _Signals:
+    """Names of those that came, and the handlers they had before, which are a cluster's engine's where there are
+    any: it requeues the job and exits, or wants it to go on until it is killed."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.before: dict[str, Any] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def handed_on(self) -> bool:
+        """Whether all that came have been dealt with by such handlers; raises what they raise."""
+        for name in list(self.names):
+            handler = self.before[name]
+            if not callable(handler) or handler is signal.default_int_handler:
+                return False
+            handler(signal.Signals[name], None)
+            self.names.remove(name)
+        return True
+
+
 @contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is not waited out."""
-    received: list[str] = []
+def _stop_signals() -> Iterator[_Signals]:
+    """Collect the signals to stop instead of dying of them; a second SIGINT is not waited out."""
+    received = _Signals()
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may set handlers
         return
@@ -151,11 +184,13 @@ def _stop_signals() -> Iterator[list[str]]:
     def handle(number: int, frame: FrameType | None) -> None:
         if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
+        received.names.append(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    for name in STOP:
+        if hasattr(signal, name):
+            received.before[name] = signal.signal(signal.Signals[name], handle)
     try:
         yield received
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for name, handler in received.before.items():
+            signal.signal(signal.Signals[name], handler)
