@@ -47,6 +47,11 @@ def planned(cfg: DictConfig, name: str) -> Planned:
     return Planned(name, count(model)["non_embedding"], plan.D, plan.steps, C)
 
 
+def cost(cfg: DictConfig) -> float:
+    """Predicted training FLOPs of a run."""
+    return planned(cfg, "").C
+
+
 def branched(bundle: list[Job], runs: dict[int, Planned]) -> None:
     """Note the steps that are taken once for all of a family: see `scalelaw.train`."""
     families = defaultdict(list)

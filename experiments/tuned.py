@@ -9,12 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-
-from scalelaw.budget import Flops, resolved
-from scalelaw.counting import count
 
 if TYPE_CHECKING:  # loaded when a law is asked for: other runs need not wait for pandas and scipy
     from analysis.tuning.hparams import Advice
@@ -45,6 +41,9 @@ def tuned(knob: str, file: str, *, _root_: DictConfig) -> float | int:
 
 def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
     """N and D of the run that a config stands for."""
+    from scalelaw.budget import Flops, resolved
+    from scalelaw.counting import count
+
     budget = instantiate(cfg.budget)
     # N leaves the vocabulary out; only a budget in FLOPs asks the corpus for it.
     model = weightless(cfg, instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1)
@@ -55,6 +54,8 @@ def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
 
 def weightless(cfg: DictConfig, vocabulary: int) -> Any:
     """The config's model, all its sizes and none of its memory."""
+    import torch
+
     with torch.device("meta"):
         return instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
+import torch
+
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
@@ -34,6 +36,8 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     """
     trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
     _fit(list(trainees.values()))
+    if any(job.compile for job in jobs):
+        torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
     with ExitStack() as claims, _stop_signals() as signals:
