@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+import experiments.tuned  # noqa: F401 (registers ${tuned:...}, in workers too)
 from experiments.door import cause
 from experiments.identity import identity, run_id
 from scalelaw.step import cache

@@ -3,6 +3,9 @@
 import sys
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import experiments.identity
@@ -21,6 +24,9 @@ def main(cfg: DictConfig) -> None:
     [run] = train([job])
     if job.parallel.rank == 0:
         print(describe(run, job.directory))
+    if not run.finished and HydraConfig.get().mode == RunMode.MULTIRUN:
+        # An exit would take a launcher's worker with it, and be reported as a crash or, by some, not at all.
+        raise HydraException(f"{run.name} {run.status}: {run.reason}")
     if not run.finished:
         sys.exit(1)
 

@@ -15,10 +15,10 @@ from analysis.designing.recovery import Recovery
 from experiments import plan, predicted, shown
 from experiments.door import CONF
 from experiments.forecast import half
+from experiments.job import prepare
 from experiments.measured import Process, activations
 from experiments.planned import Planned, computing, planned, study
 from experiments.train import main as train
-from experiments.job import prepare
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import records
 from scalelaw.trainee import Trainee

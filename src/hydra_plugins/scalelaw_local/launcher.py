@@ -6,13 +6,14 @@ import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
@@ -32,43 +33,45 @@ from scalelaw.run import RECORD, Run, write_atomically
 SWEEP = "sweep.json"  # in the study's folder: what was started, for those who look on from elsewhere
 
 
-class LocalLauncher(Launcher):
-    """Composes every job first, then has them run by workers that live as long as the sweep.
+class Workers(Protocol):
+    """Who runs the bundles: processes of this machine, or a cluster's engine."""
 
-    slots: workers; None: one for each core, `threads` being 1, or for each part of a GPU. slots_per_gpu: of
-    those. together: runs that one worker trains side by side, at most, where they differ in the keys `apart`
-    alone. timeout: seconds a run may take, None for no limit. retries: times a run starts again, from its
-    checkpoint, when its process was killed or its time was up. prepare: full name of the function that makes
-    of a config what `train`, another, takes a list of. cost: of the one that predicts a config's FLOPs.
-    preload: modules that workers find imported; "package.*" stands for all modules of a package.
+    def run(
+        self,
+        bundles: Sequence[list[Job]],
+        *,
+        started: Callable[[Job], None],
+        ended: Callable[[list[Job], str | None], list[list[Job]]],
+        tick: Callable[[], None],
+        interval: float,
+    ) -> None:
+        """As `Pool.run`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class StudyLauncher(Launcher):
+    """Composes every job first, then has those that are not finished run, each to a row of its own.
+
+    together: runs that one worker trains side by side, at most, where they differ in the keys `apart` alone.
+    retries: times a run starts again, from its checkpoint, when its process was killed or its time was up.
+    prepare: full name of the function that makes of a config what `train`, another, takes a list of. cost: of
+    the one that predicts a config's FLOPs.
     """
 
     def __init__(
-        self,
-        *,
-        slots: int | None,
-        slots_per_gpu: int,
-        together: int,
-        apart: Sequence[str],
-        timeout: float | None,
-        retries: int,
-        prepare: str,
-        train: str,
-        cost: str,
-        preload: Sequence[str],
+        self, *, together: int, apart: Sequence[str], retries: int, prepare: str, train: str, cost: str
     ) -> None:
-        _whole("slots", 1 if slots is None else slots, at_least=1)
-        _whole("slots_per_gpu", slots_per_gpu, at_least=1)
         _whole("together", together, at_least=1)
         _whole("retries", retries, at_least=0)
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"hydra.launcher.timeout is a positive number of seconds, not {timeout!r}")
-        self.slots, self.slots_per_gpu, self.timeout, self.retries = slots, slots_per_gpu, timeout, retries
-        self.together, self.apart = together, list(apart)
+        self.together, self.apart, self.retries = together, list(apart), retries
         self.prepare, self.train, self.cost = prepare, train, cost
-        self.preload = list(preload)
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
+
+    @abstractmethod
+    def workers(self, task: Task, config: DictConfig) -> Workers: ...
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
@@ -77,13 +80,7 @@ class LocalLauncher(Launcher):
         assert self.config is not None
         setup_globals()
         task = Task(self.prepare, self.train, commit(), self.hydra_context)
-        pool = Pool(
-            task,
-            self.places(self.config),
-            threads=self.config.threads,
-            preload=list(modules(self.preload)),
-            timeout=self.timeout,
-        )
+        workers = self.workers(task, self.config)
         with _terminated_as_exit():
             try:
                 jobs = self._compose(job_overrides, initial_job_idx)
@@ -92,23 +89,10 @@ class LocalLauncher(Launcher):
                 waiting = [job for job in jobs if not ((run := record(job)) and run.finished)]
                 outcomes: dict[int, str | None] = {job.index: None for job in jobs}
                 with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
-                    outcomes |= self._run(pool, waiting, costs, view)
+                    outcomes |= self._run(workers, waiting, costs, view)
             finally:
-                pool.close()
+                workers.close()
         return [_job_return(job, outcomes[job.index]) for job in jobs]
-
-    def places(self, config: DictConfig) -> list[dict[str, str]]:
-        """The environment of each worker: on GPUs each sees one."""
-        if not str(config.device).startswith("cuda"):
-            return [{}] * (self.slots or max(1, cores() // config.threads))
-        import torch  # only it knows how many there are
-
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
-        if not gpus:
-            raise HydraException("device=cuda: torch sees no GPU")
-        places = self.slots or len(gpus) * self.slots_per_gpu
-        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(places)]
 
     def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
         """Freeze every config before anything runs; two jobs in one directory are an error of the study."""
@@ -156,7 +140,7 @@ class LocalLauncher(Launcher):
         write_atomically(folder / SWEEP, json.dumps(about, indent=1) + "\n")
 
     def _run(
-        self, pool: Pool, waiting: list[Job], costs: dict[int, float | None], view: View
+        self, workers: Workers, waiting: list[Job], costs: dict[int, float | None], view: View
     ) -> dict[int, str | None]:
         """Run the jobs; for each index None when it finished, else why it did not."""
         outcomes: dict[int, str | None] = {}
@@ -184,7 +168,7 @@ class LocalLauncher(Launcher):
 
         # What is wrong in a config shows at once, and the longest work does not come last and alone.
         bundles = sorted(self.bundles(waiting), key=costly, reverse=True)
-        pool.run(bundles, started=started, ended=ended, tick=view.refresh, interval=view.interval)
+        workers.run(bundles, started=started, ended=ended, tick=view.refresh, interval=view.interval)
         return outcomes
 
     def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -201,6 +185,50 @@ class LocalLauncher(Launcher):
             group = [job for family in families.values() for job in family]
             bundles += [group[i : i + self.together] for i in range(0, len(group), self.together)]
         return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
+
+
+class LocalLauncher(StudyLauncher):
+    """Workers on this machine that live as long as the sweep.
+
+    slots: workers; None: one for each core, `threads` being 1, or for each part of a GPU. slots_per_gpu: of
+    those. timeout: seconds a run may take, None for no limit. preload: modules that workers find imported;
+    "package.*" stands for all modules of a package.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int | None,
+        slots_per_gpu: int,
+        timeout: float | None,
+        preload: Sequence[str],
+        **study: Any,
+    ) -> None:
+        super().__init__(**study)
+        _whole("slots", 1 if slots is None else slots, at_least=1)
+        _whole("slots_per_gpu", slots_per_gpu, at_least=1)
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"hydra.launcher.timeout is a positive number of seconds, not {timeout!r}")
+        self.slots, self.slots_per_gpu, self.timeout = slots, slots_per_gpu, timeout
+        self.preload = list(preload)
+
+    def workers(self, task: Task, config: DictConfig) -> Pool:
+        preload = list(modules(self.preload))
+        slots = self.places(config)
+        return Pool(task, slots, threads=config.threads, preload=preload, timeout=self.timeout)
+
+    def places(self, config: DictConfig) -> list[dict[str, str]]:
+        """The environment of each worker: on GPUs each sees one."""
+        if not str(config.device).startswith("cuda"):
+            return [{}] * (self.slots or max(1, cores() // config.threads))
+        import torch  # only it knows how many there are
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+        if not gpus:
+            raise HydraException("device=cuda: torch sees no GPU")
+        places = self.slots or len(gpus) * self.slots_per_gpu
+        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(places)]
 
 
 def record(job: Job) -> Run | None:
