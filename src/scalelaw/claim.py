@@ -93,7 +93,7 @@ def _beat(directory: Path, number: int, over: threading.Event) -> None:
     while not over.wait(HEARTBEAT):
         with suppress(OSError):  # the folder may come back
             os.utime(_path(directory, number))
-            # Paused or cut off for so long that another went on: every write from here on would tear its files.
+            # Paused or cut off for so long that another went on: every further write would tear its files.
             if _path(directory, number + 1).exists() and not over.is_set():
                 log.critical("%s was taken over by another process; this one ends", directory)
                 os._exit(1)

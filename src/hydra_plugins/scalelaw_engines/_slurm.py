@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from submitit import Job as Submitted
-from submitit import SlurmExecutor
-from submitit.helpers import DelayedSubmission
+from submitit import Job as Submitted  # pyright: ignore[reportMissingImports] (an extra)
+from submitit import SlurmExecutor  # pyright: ignore[reportMissingImports] (an extra)
+from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports] (an extra)
 
 from hydra_plugins.scalelaw_engines._engine import Engine, work
 from hydra_plugins.scalelaw_local._worker import Job, Task
