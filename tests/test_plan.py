@@ -84,7 +84,7 @@ def test_runs_compute_from_where_they_branch_off_to_their_last_step():
 
 
 def test_a_process_takes_its_steps_its_evaluations_and_its_overhead():
-    process = Process(overhead=3.0, window=0.5, step={1: 1.0, 4: 1.6}, activations=0, resident=0)
+    process = Process(overhead=3.0, first=0.0, window=0.5, step={1: 1.0, 4: 1.6}, activations=0, resident=0)
     # Alone for 40 steps and from 50 to 100; together from 40 to 50 at 1.2 s, a third of the way from 1 to 4.
     long, short = predicted.shares([run(100, windows=4), run(50, shared=40, windows=2)], process)
     assert long == pytest.approx(1.5 + 2 + 40 + 50 + 10 * 1.2 / 2)
