@@ -21,6 +21,7 @@ from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
 from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
+from scalelaw.parallel import ALONE, Parallel
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance, utc
@@ -52,7 +53,7 @@ class Job:
 
     window: tokens a row. rows: rows a batch. clip: global gradient norm. log_every: steps between rows of the
     metrics file, each with the mean training loss since the last, so none goes unrecorded. precision,
-    compile, device: as `scalelaw.step.Step` takes them.
+    compile, device, parallel: as `scalelaw.step.Step` takes them.
     """
 
     directory: Path
@@ -76,6 +77,7 @@ class Job:
     precision: str
     compile: bool
     device: str
+    parallel: Parallel = ALONE
 
     def finished(self) -> Run | None:
         """The record of this very run, if it is there and finished; a torn one is trained over.
@@ -132,9 +134,12 @@ class Trainee:
         job.objective.check(job.window)
         job.evaluation.given(job.window)
         check(job.precision, job.device, job.clip)
+        job.parallel.check(job.rows)
         self.job = job
         torch.manual_seed(job.seed)
-        self.model = job.architecture(job.shape, job.source.vocab_size).to(job.device)
+        model = job.architecture(job.shape, job.source.vocab_size)
+        self.model = job.parallel.place(model, job.device)
+        self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
@@ -150,11 +155,13 @@ class Trainee:
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
         job = self.job
-        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
-            (job.directory / stale).unlink(missing_ok=True)
         if saved := job.checkpoints.load(job.directory, job.labels.run, self.metrics.check):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
+        if not self.writes:
+            return
+        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
+            (job.directory / stale).unlink(missing_ok=True)
         self.spent.rows = self.metrics.open(keep_until=self.spent.step)
         job.tracker.start(
             run=job.labels.run,
@@ -193,7 +200,7 @@ class Trainee:
         spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
         if spent.step in self.evaluate_after or spent.step % self.job.log_every == 0:
             self._write(factor, norm)
-        if self.progress.due():
+        if self.writes and self.progress.due():
             rate = (self.leader or self).rate()
             left = (self.plan.steps - spent.step) * self.batch_tokens / rate
             self.progress.show(
@@ -222,9 +229,10 @@ class Trainee:
         spent.loss_sum, spent.loss_count = 0.0, 0
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
-        self.metrics.write(row)
         spent.rows += 1
-        self.job.tracker.log(row)
+        if self.writes:
+            self.metrics.write(row)
+            self.job.tracker.log(row)
 
     def _evaluate(self) -> dict[str, float]:
         job, start = self.job, time.monotonic()
@@ -260,11 +268,18 @@ class Trainee:
         kept = self.leader or self
         if self.leader is not None:
             self.spent.shared = self.spent.step
-        self.metrics.sync()
-        state = pack(kept.model, kept.optim)
-        self.job.checkpoints.save(
-            self.job.directory, self.job.labels.run, self.spent.step, state, asdict(self.spent)
-        )
+        job, parallel = self.job, self.job.parallel
+        if self.writes:
+            self.metrics.sync()
+        # Each process has a clock of its own, but the files of one checkpoint carry one state.
+        state = parallel.told(asdict(self.spent))
+        if parallel.part is not None:
+            tensors, step = pack(kept.model, kept.optim), self.spent.step
+            job.checkpoints.save(job.directory, job.labels.run, step, tensors, state, part=parallel.part)
+
+    def due(self) -> bool:
+        """Whether a checkpoint is: by the first process's clock."""
+        return self.writes and self.job.checkpoints.due()
 
     def done(self) -> bool:
         return self.spent.step >= self.plan.steps
@@ -318,12 +333,15 @@ class Trainee:
             bits_per_byte=self.final.get("bits_per_byte"),
             parent=spent.parent,
             timing=timing,
-            provenance=provenance(job.labels.command) | {"data": job.source.manifest},
+            provenance=provenance(job.labels.command)
+            | {"data": job.source.manifest, "processes": job.parallel.world},
             config=dict(job.config),
             started=spent.started,
             ended=utc(),
             host=platform.node(),
         )
+        if not self.writes:
+            return run
         run.save(job.directory)
         job.tracker.finish(status=status, summary=run.row())
         if run.finished:
