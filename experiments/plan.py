@@ -16,6 +16,7 @@ from rich.table import Table
 
 from experiments.door import CONF, tell
 from experiments.identity import identity
+from experiments.points import size
 from experiments.tuned import weightless
 from hydra_plugins.scalelaw_ladder.sweeper import plan as points
 from hydra_plugins.scalelaw_local.launcher import Job
@@ -68,7 +69,7 @@ def study(arguments: list[str]) -> tuple[list[Planned], int]:
     base = compose("train", plain, return_hydra_config=True)
     axes: Any = OmegaConf.to_container(base.study.axes, resolve=True)
     jobs = []
-    for index, overrides in enumerate(points(axes, parsed)):
+    for index, overrides in enumerate(points(axes, parsed, ratio)):
         config = compose("train", overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(config)
         directory = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
@@ -78,6 +79,12 @@ def study(arguments: list[str]) -> tuple[list[Planned], int]:
     for bundle in bundles:
         branched(bundle, runs)
     return list(runs.values()), len(bundles)
+
+
+def ratio(overrides: list[str]) -> float:
+    """Tokens per parameter of the run with these overrides."""
+    sizes = size(compose("train", overrides))
+    return sizes["D"] / sizes["N"]
 
 
 def show(runs: list[Planned], processes: int) -> None:
