@@ -1,4 +1,4 @@
-"""The loop of an adaptive study: decide, run, fit, and again, with every decision in a file beside the runs."""
+"""The loop of an adaptive study: decide, run, fit, again; with every decision in a file beside the runs."""
 
 import dataclasses
 import itertools
@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.designing.adaptive import Decision, Goal, decide
@@ -30,34 +31,29 @@ class Candidate(Protocol):
 
 
 def study(
+    asked: DictConfig,
     pool: Sequence[Candidate],
     launch: Callable[[Sequence[Sequence[str]]], list[Path | None]],
     *,
-    until: DictConfig,
     folder: Path,
     command: str,
-    law: Law,
-    fit: DictConfig,
-    first: int,
-    batch: int,
-    repeats: int,
-    draws: int,
 ) -> dict[str, Any]:
-    """Run rounds of points of the pool until `until` says stop; returns what it writes to folder/decisions.json.
+    """Run rounds of points of the pool until the study says stop; returns what is in folder/decisions.json.
 
-    launch: runs override lists and gives each run's folder, None where it failed. until: as in
-    `analysis.designing.adaptive.Goal`; first, batch, repeats, draws: as in `decide` there. law: whose parameters
-    are wanted; fit: knobs of its fit. Rounds that the file has already are not decided again but run, so that a study that was
-    killed goes on where it was, and one whose `until` was raised goes on from its end.
-    Raises ValueError for a file that another study wrote.
+    asked: the study's config: `law`, `fit`, `until` as in `analysis.designing.adaptive.Goal`, `choose` as in
+    `decide` there. launch: runs override lists and gives each run's folder, None where it did not finish.
+    Rounds that the file has already are not decided again but run: a study that was killed goes on where it
+    was, and one whose `until` was raised goes on from its end.
+    Raises ValueError for a file that another study wrote, and when no run of a round finished.
     """
+    law, until = instantiate(asked.law), _plain(asked.until)
+    knobs = {**_plain(asked.choose), "fit": _plain(asked.fit)}
     goal = _goal(law, until)
     points = pd.DataFrame({name: [getattr(point, name) for point in pool] for name in ("N", "D", "C")})
     points = points.astype(float)
-    knobs = {"first": first, "batch": batch, "repeats": repeats, "draws": draws, "fit": _plain(fit)}
     path, rounds = folder / RECORD, []
     past = _past(path, pool)
-    head = {"until": _plain(until), "law": law.name, "knobs": knobs, "points": len(pool)}
+    head = {"until": until, "law": law.name, "choose": knobs, "points": len(pool)}
     taken, runs, why = np.zeros(len(pool), dtype=int), pd.DataFrame(), None
     for number in itertools.count():
         if number < len(past):
@@ -93,22 +89,24 @@ def sentence(entry: dict[str, Any]) -> str:
         for name, its in entry["intervals"].items()
     ]
     known = f": {', '.join(seen)}" if seen else ""
+    done = f"round {entry['round']}, {entry['runs']} runs of {entry['flops']:.3g} FLOPs done{known}"
     chosen = entry["chosen"]
-    cost = sum(run["C"] for run in chosen)
-    what = f"{len(chosen)} runs of {cost:.3g} FLOPs next" if chosen else "end"
-    return f"round {entry['round']}, {entry['runs']} runs of {entry['flops']:.3g} FLOPs done{known}; {what}, {entry['why']}"
+    if not chosen:
+        return f"{done}; end: {entry['why']}"
+    return f"{done}; {len(chosen)} of {sum(run['C'] for run in chosen):.3g} FLOPs next: {entry['why']}"
 
 
 def _ends(interval: Sequence[float]) -> str:
     return " to ".join(f"{end:.4g}" for end in interval)
 
 
-def _goal(law: Law, until: DictConfig) -> Goal:
-    said, keys = _plain(until), [field.name for field in dataclasses.fields(Goal) if field.name != "law"]
-    if set(said) != set(keys):
-        wrong = sorted(set(said) ^ set(keys))[0]
-        raise ValueError(f"study.until.{wrong}: an adaptive study takes {', '.join(keys)} and nothing else")
-    return Goal(law, **said)
+def _goal(law: Law, until: dict[str, Any]) -> Goal:
+    keys = [field.name for field in dataclasses.fields(Goal) if field.name != "law"]
+    if wrong := sorted(set(until) ^ set(keys)):
+        raise ValueError(
+            f"study.until.{wrong[0]}: an adaptive study takes {', '.join(keys)}, and no other key"
+        )
+    return Goal(law, **until)
 
 
 def _entry(number: int, decision: Decision, pool: Sequence[Candidate], taken: np.ndarray) -> dict[str, Any]:
@@ -141,5 +139,5 @@ def _past(path: Path, pool: Sequence[Candidate]) -> list[tuple[dict[str, Any], l
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config
+    plain: Any = OmegaConf.to_container(config, resolve=True)
     return {str(key): value for key, value in plain.items()}

@@ -1,4 +1,4 @@
-"""A study that asks for its own next runs: fit, look at the intervals, choose what tells most per FLOP, again.
+"""A study that asks for its own next runs: fit, look at the intervals, run what tells most per FLOP, again.
 
 Shapes: K points that may be run, S parameter vectors, P parameters. One call of `decide` is one round: it
 knows neither how runs are made nor what was decided before, only what has been measured.
@@ -29,8 +29,8 @@ class Goal:
 
     widths: target (a parameter of the law, a, b, N_opt or D_opt) -> its widest interval: upper less lower
     end, for N_opt and D_opt upper over lower. C: FLOPs at which those two are meant, C = 6 N D. flops: of all
-    runs together. rounds: at most so many batches. least: finished runs before an interval is believed: resamples
-    of a few runs more than parameters vary too little, and a rule that stops at a narrow interval finds those.
+    runs together. rounds: at most so many batches. least: finished runs before an interval is believed:
+    resamples of few runs vary too little, and a rule that stops at a narrow interval finds just those.
     Raises ValueError naming the key for a target that the law lacks and a number that cannot be meant.
     """
 
@@ -77,7 +77,7 @@ class Goal:
                 low, high = np.quantile(values, [0.025, 0.975])
                 ends = tuple(np.exp([low, high])) if name in RATIOS else (low, high)
         low, high = map(float, ends)
-        return (low, high) if math.isfinite(low) and math.isfinite(high) and low > 0 else None
+        return (low, high) if 0 < low <= high < math.inf else None  # an exponent of 0 is no law
 
     def width(self, fit: Fit, name: str) -> float:
         """How wide the interval is, in the terms of `widths`; infinite where it is open."""
@@ -128,114 +128,108 @@ def decide(
     """The next runs, or why the study is at its end.
 
     runs: those that finished, columns of the law's inputs and loss. pool: what may be run, columns N, D and C
-    (FLOPs). taken: (K,) how often each was run, finished or not; what that cost is spent. round: counted from 0,
-    which spreads `first` runs over the cheaper points; later rounds choose up to `batch`, each point at most
-    `repeats` times in all. draws: of the fit, over which the choice is averaged. fit: knobs of `analysis.fits.fit`.
+    (FLOPs). taken: (K,) how often each was run, finished or not; what that cost is spent. round: counted from
+    0, which spreads `first` runs over the cheaper points; later ones choose up to `batch`, each point at most
+    `repeats` times in all. draws: of the fit, over which the choice is averaged. fit: the knobs of
+    `analysis.fits.fit`.
 
     Method: by gain in the mean log variance of the targets still too wide, per FLOP: c-optimal design under
     a cost (Fedorov 1972; Atkinson, Donev & Tobias 2007, chapters 10 and 17), one step of it a batch, so that
     each batch knows what the last one taught (Chernoff 1959).
-    Raises ValueError for a budget that buys no first round.
     """
-    cost = pool["C"].to_numpy(float)
-    spent = float(taken @ cost)
-    left = goal.flops * (1 + 1e-9) - spent
-    open_to = np.maximum(repeats - taken, 0)
-    if round == 0:
-        chosen = spread(pool, first, left)
-        return Decision(0, 0.0, None, {}, chosen, "spread over the cheaper points: nothing is known yet")
-    told = {"runs": len(runs), "flops": spent}
-    try:
-        found = fits.fit(runs, goal.law, **fit)
-    except ValueError as error:
-        found, wide = None, list(goal.widths)
-        seen = {"fit": {"status": f"not fitted: {error}"}, "intervals": {}}
-    else:
-        wide = goal.wide(found)
-        seen = {"fit": _told(found), "intervals": _intervals(found, goal)}
-    if why := _end(wide, goal, round, cost, left, open_to):
-        return Decision(**told, **seen, chosen=[], why=why)
-    if found is None:
-        chosen, why = (
-            spread(pool.assign(C=np.where(taken == 0, cost, np.inf)), batch, left),
-            "spread: no fit yet",
+    left = goal.flops * (1 + 1e-9) - float(taken @ pool["C"])
+    may = np.maximum(repeats - taken, 0)
+    told: dict[str, Any] = {
+        "runs": len(runs),
+        "flops": float(taken @ pool["C"]),
+        "fit": None,
+        "intervals": {},
+    }
+    wide, choice = list(goal.widths), None
+    if round:
+        try:
+            found = fits.fit(runs, goal.law, **fit)
+        except ValueError as error:
+            told["fit"] = {"status": f"not fitted: {error}"}
+        else:
+            wide = goal.wide(found)
+            told |= {"fit": _told(found), "intervals": _intervals(found, goal)}
+            choice = _choice(found, runs, pool, [goal.target(name) for name in wide], draws)
+    if why := _end(wide, goal, round, pool["C"].to_numpy(float), left, may):
+        return Decision(**told, chosen=[], why=why)
+    if choice is None:
+        chosen = spread(pool, taken, batch if round else first, left)
+        why = (
+            "no run there may be at this budget"
+            if not chosen
+            else "spread over the cheaper points, unknown so far"
         )
-    else:
-        choice = _choice(found, runs, pool, [goal.target(name) for name in wide], draws)
-        counts = choice.filled(np.zeros(len(cost), dtype=int), left, batch, open_to, 1.0)
-        chosen = choice.order(counts)
-        why = f"most told per FLOP of {', '.join(wide)}"
-    return Decision(**told, **seen, chosen=chosen, why=why)
+        return Decision(**told, chosen=chosen, why=why)
+    counts = choice.filled(np.zeros(len(pool), dtype=int), left, batch, may, 1.0)
+    return Decision(**told, chosen=choice.order(counts), why=f"most told per FLOP of {', '.join(wide)}")
 
 
-def spread(pool: pd.DataFrame, count: int, money: float) -> list[int]:
-    """Rows of the pool, far from each other in log N and log D, of the cheaper half of the budgets.
+def spread(pool: pd.DataFrame, taken: np.ndarray, count: int, money: float) -> list[int]:
+    """At most `count` rows of the pool never taken, far apart in log N and log D, for `money` FLOPs.
 
-    Farthest-point design (Kennard & Stone 1969), from the cheapest point on, for at most `money` FLOPs.
-    Raises ValueError when that buys fewer than `count`, or the cheaper half has fewer.
+    Farthest-point design (Kennard & Stone 1969) from the cheapest point on, among the points up to the middle
+    of the pool's budgets: which of the dear ones are worth their price is for a fit to say.
     """
     cost = pool["C"].to_numpy(float)
-    able = np.isfinite(cost)
-    middle = math.sqrt(cost[able].min() * cost[able].max()) * (1 + 1e-9) if able.any() else 0.0
-    able &= cost <= max(middle, np.sort(cost)[min(count, len(cost)) - 1])
+    able = (taken == 0) & (cost <= max(math.sqrt(cost.min() * cost.max()), np.sort(cost)[:count][-1]))
     x = np.log(pool[["N", "D"]].to_numpy(float))
     x = (x - x.min(axis=0)) / np.maximum(np.ptp(x, axis=0), 1e-12)
+    distance = -cost / cost.max()  # the cheapest first; then what is far from those that there are
     chosen: list[int] = []
-    distance = np.full(len(cost), np.inf)
-    while len(chosen) < count:
-        may = able & (cost <= money)
-        if not may.any():
-            break
-        best = (
-            int(np.where(may, distance, -1.0).argmax())
-            if chosen
-            else int(np.where(may, cost, np.inf).argmin())
-        )
-        chosen.append(best)
+    while len(chosen) < count and (able & (cost <= money)).any():
+        best = int(np.where(able & (cost <= money), distance, -np.inf).argmax())
+        away = np.linalg.norm(x - x[best], axis=1)
+        distance = np.minimum(distance, away) if chosen else away
         money, able[best] = money - cost[best], False
-        distance = np.minimum(distance, np.linalg.norm(x - x[best], axis=1))
+        chosen.append(best)
     return chosen
 
 
-def _choice(found: Fit, runs: pd.DataFrame, pool: pd.DataFrame, targets: list[Target], draws: int) -> Choice:
-    """What to choose from, at draws of the fit, once for each target."""
-    rows = np.empty((0, len(found.law.names))) if found.samples is None else found.samples
-    rows = rows[np.linspace(0, len(rows) - 1, min(draws, len(rows))).astype(int)]
+def _choice(
+    found: Fit, runs: pd.DataFrame, pool: pd.DataFrame, targets: list[Target], draws: int
+) -> Choice | None:
+    """What to choose from, for each target at draws of the fit and at the fit itself.
+
+    Draws that leave a target open whatever is run are left out; None when all do, or nothing is a target.
+    """
+    drawn = np.empty((0, len(found.law.names))) if found.samples is None else found.samples
+    some = drawn[np.linspace(0, len(drawn) - 1, min(draws, len(drawn))).astype(int)]
+    at, cost = np.concatenate([some, found.vector[None]]), pool["C"].to_numpy(float)
     parts = []
     for target in targets:
         view = View.of(found, runs, pool, target, {})
-        for at in (rows, found.vector[None]):
-            with np.errstate(all="ignore"):
-                made = Choice(
-                    view.known(at), view.gradients(at, view.could), view.target(at), pool["C"].to_numpy(float)
-                )
-                whole = np.isfinite(made.target).all(axis=1) & np.isfinite(made.gradients).all(axis=(1, 2))
-                made = made.at(whole)
-                made = made.at(np.isfinite(made.variance(1.0)))
-            parts.append(made)
-    return Choice(
-        np.concatenate([part.known for part in parts]),
-        np.concatenate([part.gradients for part in parts]),
-        np.concatenate([part.target for part in parts]),
-        parts[0].cost,
+        with np.errstate(all="ignore"):
+            made = Choice(view.known(at), view.gradients(at, view.could), view.target(at), cost)
+            whole = np.isfinite(made.target).all(axis=1) & np.isfinite(made.gradients).all(axis=(1, 2))
+            made = made.at(whole & np.isfinite(made.known).all(axis=(1, 2)))
+            parts.append(made.at(np.isfinite(made.variance(1.0))))
+    if not any(len(part.target) for part in parts):
+        return None
+    known, gradients, target = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("known", "gradients", "target")
     )
+    return Choice(known, gradients, target, cost)
 
 
 def _end(
-    wide: list[str], goal: Goal, round: int, cost: np.ndarray, left: float, open_to: np.ndarray
+    wide: list[str], goal: Goal, round: int, cost: np.ndarray, left: float, may: np.ndarray
 ) -> str | None:
+    """Why the study stops, if it does."""
     if not wide:
         return f"every interval is as narrow as asked: {', '.join(goal.widths)}"
+    still = f"and {', '.join(wide)} not known as well as asked"
     if round >= goal.rounds:
-        return f"until.rounds={goal.rounds} are done, and {', '.join(wide)} is still wider than asked"
-    if not open_to.any():
-        return f"every point has been run as often as it may, and {', '.join(wide)} is still wider than asked"
-    cheapest = cost[open_to > 0].min()
-    if cheapest > left:
-        return (
-            f"the budget is spent: {max(left, 0.0):.3g} of until.flops={goal.flops:.3g} are left, the cheapest "
-            f"run costs {cheapest:.3g}, and {', '.join(wide)} is still wider than asked"
-        )
+        return f"until.rounds={goal.rounds} are done, {still}"
+    if not may.any():
+        return f"every point was run as often as it may be, {still}"
+    if (cheapest := cost[may > 0].min()) > left:
+        rest = f"{max(left, 0.0):.3g} of until.flops={goal.flops:.3g} are left"
+        return f"{rest}, less than the {cheapest:.3g} of the cheapest run, {still}"
     return None
 
 

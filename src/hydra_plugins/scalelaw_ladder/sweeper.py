@@ -21,65 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.scalelaw_ladder.axes import Banded, Point, expand, merged, within
 
 
-class StudySweeper(Sweeper):
-    """What sweepers of studies share: the config, the launcher, and the jobs that `study.axes` stands for.
-
-    size: full name of the function that says N, D and C of the run a config stands for.
-    """
-
-    def __init__(self, size: str) -> None:
-        self.size = size
-        self.launcher: Launcher | None = None
-        self.hydra_context: HydraContext | None = None
-        self.config: DictConfig | None = None
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def jobs(self, arguments: list[str]) -> list[list[str]]:
-        """The override list of every run of the study."""
-        assert self.hydra_context is not None
-        assert self.config is not None
-        axes: Any = OmegaConf.to_container(self.config.study.axes, resolve=True)
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        return plan(axes, parser.parse_overrides(arguments), self.ratio)
-
-    def compose(self, overrides: Sequence[str]) -> DictConfig:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
-        HydraConfig.instance().set_config(config)
-        return config
-
-    def sizes(self, config: DictConfig) -> dict[str, float]:
-        return get_method(self.size)(config)
-
-    def ratio(self, overrides: Sequence[str]) -> float:
-        """Tokens per parameter of a run."""
-        sizes = self.sizes(self.compose(overrides))
-        return sizes["D"] / sizes["N"]
-
-    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        assert self.launcher is not None
-        return self.launcher.launch(jobs, initial_job_idx=first)
-
-
-class LadderSweeper(StudySweeper):
-    """Runs every point of the study once.
-
-    On the command line, `key=a,b` adds an axis; where the study already has that key, it narrows the study to
-    those points instead, and a value the study does not have is an error.
-    """
-
-    def sweep(self, arguments: list[str]) -> Any:
-        results = self.launch(self.jobs(arguments), 0)
-        complain(results)
-        return results
-
-
 @dataclass(frozen=True)
 class Candidate:
     """A run that may be done: the overrides that make it, its name with seed 0, and what it would be."""
@@ -91,54 +32,78 @@ class Candidate:
     C: float
 
 
-class AdaptiveSweeper(StudySweeper):
-    """Runs points of the study in rounds, each chosen from what the runs before it told.
+class LadderSweeper(Sweeper):
+    """Runs every point of the study once, or with `study.until` those that it asks for, in rounds.
 
-    loop: full name of the function that decides: see `experiments.adaptive.study`, which also says what the
-    knobs are.
+    On the command line, `key=a,b` adds an axis; where the study already has that key, it narrows the study to
+    those points instead, and a value the study does not have is an error.
+    size: full name of the function that says N, D and C of the run a config stands for. adaptive: that of the
+    loop of a study with `until`: see `experiments.adaptive.study`.
     """
 
-    def __init__(self, size: str, loop: str, **knobs: Any) -> None:
-        super().__init__(size)
-        self.loop, self.knobs = loop, knobs
+    def __init__(self, size: str, adaptive: str) -> None:
+        self.size, self.adaptive = size, adaptive
+        self.launcher: Launcher | None = None
+        self.hydra_context: HydraContext | None = None
+        self.config: DictConfig | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
+        assert self.hydra_context is not None
         assert self.config is not None
-        jobs = self.jobs(arguments)
+        study = self.config.study
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        axes: Any = OmegaConf.to_container(study.axes, resolve=True)
+        jobs = plan(axes, parser.parse_overrides(arguments), self._ratio)
+        results = self._in_rounds(jobs, arguments) if "until" in study else self._launch(jobs, 0)
+        failed = [r for r in results if r.status != JobStatus.COMPLETED]
+        if failed:
+            raise HydraException(f"{len(failed)} of {len(results)} runs did not finish; their logs say why")
+        return results
+
+    def _launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
+        assert self.launcher is not None
+        return self.launcher.launch(jobs, initial_job_idx=first)
+
+    def _in_rounds(self, jobs: Sequence[list[str]], arguments: list[str]) -> Sequence[JobReturn]:
+        assert self.config is not None
         if any(override.startswith("seed=") for job in jobs for override in job):
-            raise HydraException("seed: an adaptive study gives repeated points their seeds itself")
-        pool = [self._candidate(overrides) for overrides in jobs]
+            raise HydraException("seed: an adaptive study gives the runs of a point their seeds itself")
         results: list[JobReturn] = []
 
         def launch(chosen: Sequence[Sequence[str]]) -> list[Path | None]:
-            """The folder of each run, None where it did not finish."""
-            done = self.launch(chosen, len(results))
+            done = self._launch(chosen, len(results))
             results.extend(done)
             ended = [result.status == JobStatus.COMPLETED for result in done]
             return [Path(str(r.working_dir)) if well else None for r, well in zip(done, ended, strict=True)]
 
-        get_method(self.loop)(
-            pool,
+        get_method(self.adaptive)(
+            self.config.study,
+            [self._candidate(overrides) for overrides in jobs],
             launch,
-            until=self.config.study.until,
             folder=Path(self.config.hydra.sweep.dir),
             command=" ".join(["python -m experiments.train -m", *arguments]),
-            **self.knobs,
         )
-        complain(results)
         return results
 
     def _candidate(self, overrides: list[str]) -> Candidate:
-        config = self.compose([*overrides, "seed=0"])
-        sizes = self.sizes(config)
-        return Candidate(config.hydra.sweep.subdir, overrides, sizes["N"], sizes["D"], sizes["C"])
+        config = self._compose([*overrides, "seed=0"])
+        return Candidate(config.hydra.sweep.subdir, overrides, **get_method(self.size)(config))
 
+    def _ratio(self, overrides: list[str]) -> float:
+        sizes = get_method(self.size)(self._compose(overrides))
+        return sizes["D"] / sizes["N"]
 
-def complain(results: Sequence[JobReturn]) -> None:
-    """Raise HydraException when a run did not finish."""
-    failed = [r for r in results if r.status != JobStatus.COMPLETED]
-    if failed:
-        raise HydraException(f"{len(failed)} of {len(results)} runs did not finish; their logs say why")
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        assert self.hydra_context is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)  # pyright: ignore[reportArgumentType]
+        HydraConfig.instance().set_config(config)
+        return config
 
 
 def plan(
