@@ -19,12 +19,13 @@ from scalelaw.trainee import Job, Labels
 
 
 @door("train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     job = prepare(cfg)
     [run] = train([job])
     print(describe(run, job.directory))
     if not run.finished:
         sys.exit(1)
+    return run.loss  # for sweepers that make it small
 
 
 def prepare(cfg: DictConfig) -> Job:

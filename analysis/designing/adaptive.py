@@ -30,7 +30,8 @@ class Goal:
     widths: target (a parameter of the law, a, b, N_opt or D_opt) -> its widest interval: upper less lower
     end, for N_opt and D_opt upper over lower. C: FLOPs at which those two are meant, C = 6 N D. flops: of all
     runs together. rounds: at most so many batches. least: finished runs before an interval is believed:
-    resamples of few runs vary too little, and a rule that stops at a narrow interval finds just those.
+    resamples of few runs vary too little, and a rule that stops at a narrow interval finds just those. So is
+    none believed of a fit that did not converge or left a parameter undetermined.
     Raises ValueError naming the key for a target that the law lacks and a number that cannot be meant.
     """
 
@@ -88,8 +89,8 @@ class Goal:
 
     def wide(self, fit: Fit) -> list[str]:
         """The targets that are not yet known as well as asked."""
-        few = fit.n < self.least
-        return [name for name, most in self.widths.items() if few or not self.width(fit, name) <= most]
+        unsure = fit.n < self.least or fits.verdict(fit) != fits.CONVERGED
+        return [name for name, most in self.widths.items() if unsure or not self.width(fit, name) <= most]
 
 
 @dataclass(frozen=True)

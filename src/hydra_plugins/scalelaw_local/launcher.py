@@ -174,7 +174,8 @@ class LocalLauncher(Launcher):
         result.cfg, result.hydra_cfg = job.config, job.config
         result.working_dir, result.task_name = str(job.directory), job.name
         result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
-        result.return_value = None if why is None else HydraException(f"{job.name}: {why}")
+        run = job.record()  # its loss is what optimising sweepers ask for
+        result.return_value = run and run.loss if why is None else HydraException(f"{job.name}: {why}")
         return result
 
 
