@@ -54,17 +54,19 @@ def study(
     path, rounds = folder / RECORD, []
     past = _past(path, pool)
     head = {"until": until, "law": law.name, "choose": knobs, "points": len(pool)}
-    taken, runs, why = np.zeros(len(pool), dtype=int), pd.DataFrame(), None
+    origin = provenance(command)
+    taken, runs = np.zeros(len(pool), dtype=int), pd.DataFrame()
     for number in itertools.count():
         if number < len(past):
             entry, chosen = past[number]
         else:
             decision = decide(runs, points, taken, goal, round=number, **knobs)
             entry, chosen = _entry(number, decision, pool, taken), decision.chosen
-        why = why or (None if chosen else entry["why"])
         rounds.append(entry)
-        told = {"stopped": why, **head, "rounds": rounds, "provenance": provenance(command)}
-        write_atomically(path, json.dumps(told, indent=1, allow_nan=False) + "\n")
+        stopped = None if chosen else entry["why"]
+        told = {"stopped": stopped, **head, "rounds": rounds, "provenance": origin}
+        if number >= len(past):  # a kill while old rounds are gone through costs none of the later ones
+            write_atomically(path, json.dumps(told, indent=1, allow_nan=False) + "\n")
         print(sentence(entry), flush=True)
         if not chosen:
             return told
@@ -88,6 +90,7 @@ def sentence(entry: dict[str, Any]) -> str:
         else f"{name} open"
         for name, its in entry["intervals"].items()
     ]
+    seen += [f"fit {entry['fit']['status']}"] if entry["fit"] else []
     known = f": {', '.join(seen)}" if seen else ""
     done = f"round {entry['round']}, {entry['runs']} runs of {entry['flops']:.3g} FLOPs done{known}"
     chosen = entry["chosen"]
@@ -106,7 +109,8 @@ def _goal(law: Law, until: dict[str, Any]) -> Goal:
         raise ValueError(
             f"study.until.{wrong[0]}: an adaptive study takes {', '.join(keys)}, and no other key"
         )
-    return Goal(law, **until)
+    widths = {name: width for name, width in until["widths"].items() if width is not None}
+    return Goal(law, **until | {"widths": widths})
 
 
 def _entry(number: int, decision: Decision, pool: Sequence[Candidate], taken: np.ndarray) -> dict[str, Any]:

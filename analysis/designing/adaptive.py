@@ -137,15 +137,14 @@ def decide(
     Method: by gain in the mean log variance of the targets still too wide, per FLOP: c-optimal design under
     a cost (Fedorov 1972; Atkinson, Donev & Tobias 2007, chapters 10 and 17), one step of it a batch, so that
     each batch knows what the last one taught (Chernoff 1959).
+    Raises ValueError naming a knob that is not a whole number of at least 1.
     """
-    left = goal.flops * (1 + 1e-9) - float(taken @ pool["C"])
-    may = np.maximum(repeats - taken, 0)
-    told: dict[str, Any] = {
-        "runs": len(runs),
-        "flops": float(taken @ pool["C"]),
-        "fit": None,
-        "intervals": {},
-    }
+    for name, value in (("first", first), ("batch", batch), ("repeats", repeats), ("draws", draws)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"choose.{name}={value}: has to be a whole number of at least 1")
+    spent = float(taken @ pool["C"])
+    left, may = goal.flops * (1 + 1e-9) - spent, np.maximum(repeats - taken, 0)
+    told: dict[str, Any] = {"runs": len(runs), "flops": spent, "fit": None, "intervals": {}}
     wide, choice = list(goal.widths), None
     if round:
         try:
@@ -160,12 +159,8 @@ def decide(
         return Decision(**told, chosen=[], why=why)
     if choice is None:
         chosen = spread(pool, taken, batch if round else first, left)
-        why = (
-            "no run there may be at this budget"
-            if not chosen
-            else "spread over the cheaper points, unknown so far"
-        )
-        return Decision(**told, chosen=chosen, why=why)
+        lost = "no fit to choose by, and no point left that was never run and that the budget buys"
+        return Decision(**told, chosen=chosen, why="spread over points never run" if chosen else lost)
     counts = choice.filled(np.zeros(len(pool), dtype=int), left, batch, may, 1.0)
     return Decision(**told, chosen=choice.order(counts), why=f"most told per FLOP of {', '.join(wide)}")
 
@@ -174,10 +169,12 @@ def spread(pool: pd.DataFrame, taken: np.ndarray, count: int, money: float) -> l
     """At most `count` rows of the pool never taken, far apart in log N and log D, for `money` FLOPs.
 
     Farthest-point design (Kennard & Stone 1969) from the cheapest point on, among the points up to the middle
-    of the pool's budgets: which of the dear ones are worth their price is for a fit to say.
+    of the pool's budgets while there are any: which of the dear ones are worth it is for a fit to say.
     """
     cost = pool["C"].to_numpy(float)
-    able = (taken == 0) & (cost <= max(math.sqrt(cost.min() * cost.max()), np.sort(cost)[:count][-1]))
+    able = taken == 0
+    cheap = able & (cost <= max(math.sqrt(cost.min() * cost.max()), np.sort(cost)[:count][-1]))
+    able = cheap if cheap.any() else able
     x = np.log(pool[["N", "D"]].to_numpy(float))
     x = (x - x.min(axis=0)) / np.maximum(np.ptp(x, axis=0), 1e-12)
     distance = -cost / cost.max()  # the cheapest first; then what is far from those that there are

@@ -39,17 +39,19 @@ class Replicates:
     seeds: tuple[str, ...]
 
     def of(self, points: Sequence[Point]) -> list[Point]:
-        """Evenly along the study's order, first and last among them: on a grid, along its diagonal."""
-        if self.points > len(points):
-            raise ValueError(f"study.axes: replicates.points={self.points}, and the study has {len(points)}")
+        """Evenly along the study's order, first and last among them: on a grid, along its diagonal.
+
+        All of them where the study, narrowed, has no more.
+        """
         if any("seed" in point for point in points):
             raise ValueError("seed: set by the replicates in study.axes, and once more beside them")
-        last = len(points) - 1
-        several = {round(k * last / max(self.points - 1, 1)) for k in range(self.points)}
+        several = min(self.points, len(points))
+        step = (len(points) - 1) / max(several - 1, 1)
+        chosen = {round(k * step) for k in range(several)}
         return [
             point | {"seed": seed}
             for k, point in enumerate(points)
-            for seed in (self.seeds if k in several else self.seeds[:1])
+            for seed in (self.seeds if k in chosen else self.seeds[:1])
         ]
 
 

@@ -72,8 +72,11 @@ class LadderSweeper(Sweeper):
 
     def _in_rounds(self, jobs: Sequence[list[str]], arguments: list[str]) -> Sequence[JobReturn]:
         assert self.config is not None
-        if any(override.startswith("seed=") for job in jobs for override in job):
+        said = {override for job in jobs for override in job}
+        if any(override.startswith("seed=") for override in said):
             raise HydraException("seed: an adaptive study gives the runs of a point their seeds itself")
+        if len([override for override in said if override.startswith("architecture=")]) > 1:
+            raise HydraException("architecture: an adaptive study fits one law, so narrow it to one of them")
         results: list[JobReturn] = []
 
         def launch(chosen: Sequence[Sequence[str]]) -> list[Path | None]:
