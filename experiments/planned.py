@@ -82,9 +82,15 @@ def planned(cfg: DictConfig, name: str) -> Planned:
     return Planned(name, size.N, plan.D, plan.steps, C, size.N_total, windows(cfg, plan.steps))
 
 
+def size(cfg: DictConfig) -> dict[str, float]:
+    """N, D and C of the run a config stands for, as its record will have them."""
+    run = planned(cfg, "")
+    return {"N": run.N, "D": run.D, "C": run.C}
+
+
 def cost(cfg: DictConfig) -> float:
     """Predicted training FLOPs of a run, for the launcher, which begins with the costly ones."""
-    return planned(cfg, "").C
+    return size(cfg)["C"]
 
 
 def plain(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
@@ -140,10 +146,20 @@ def study(arguments: Sequence[str]) -> Study:
     fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
     base = compose("train", fixed, return_hydra_config=True)
     axes: Any = OmegaConf.to_container(base.study.axes, resolve=True)
-    composer, jobs = Composer(GlobalHydra.instance().config_loader(), base), []
-    for index, overrides in enumerate(points(axes, parsed)):
+    composer = Composer(GlobalHydra.instance().config_loader(), base)
+
+    def composed(overrides: Sequence[str]) -> DictConfig:
         config = composer(overrides)
         HydraConfig.instance().set_config(config)
+        return config
+
+    def ratio(overrides: Sequence[str]) -> float:
+        sizes = size(composed(overrides))
+        return sizes["D"] / sizes["N"]
+
+    jobs = []
+    for index, overrides in enumerate(points(axes, parsed, ratio)):
+        config = composed(overrides)
         directory = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
         jobs.append(Job(index, directory.name, directory, config))
     composing = time.process_time()

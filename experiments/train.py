@@ -15,7 +15,7 @@ from scalelaw.run import RECORD, Run
 
 
 @door("train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     # Not before: a sweep's own process has its workers load torch while it composes their configs.
     from experiments.job import prepare
     from scalelaw.train import train
@@ -29,6 +29,7 @@ def main(cfg: DictConfig) -> None:
         raise HydraException(f"{run.name} {run.status}: {run.reason}")
     if not run.finished:
         sys.exit(1)
+    return run.loss  # for sweepers that make it small
 
 
 def describe(run: Run, directory: Path) -> str:
