@@ -25,7 +25,7 @@ from scalelaw.provenance import provenance
 from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.step import autocast, check
-from scalelaw.tracking import Tracker
+from scalelaw.tracking import Guarded, Tracker
 
 log = logging.getLogger(__name__)
 AHEAD = 16  # batches read at a time: finding their places in the corpus costs as much for one as for many
@@ -135,6 +135,7 @@ class Trainee:
         self.leader: Trainee | None = None
         self.ahead: list[torch.Tensor] = []
         self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
+        self.tracker = Guarded(job.tracker)
         self.final: dict[str, float] = {}
 
     def begin(self) -> None:
@@ -145,13 +146,14 @@ class Trainee:
         if saved := job.checkpoints.load(job.directory, job.labels.run):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
-        self.metrics.open(keep_until=self.spent.step)
-        job.tracker.start(
+        kept = self.metrics.open(keep_until=self.spent.step)
+        self.tracker.start(
             run=job.labels.run,
             name=job.labels.name,
             group=job.labels.study,
-            config=dict(job.config),
+            config=job.config,
             directory=job.directory,
+            rows=kept,
         )
 
     def batch(self) -> Batch:
@@ -202,7 +204,7 @@ class Trainee:
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
         self.metrics.write(row)
-        self.job.tracker.log(row)
+        self.tracker.log(row)
 
     def _evaluate(self) -> dict[str, float]:
         job, start = self.job, time.monotonic()
@@ -298,7 +300,7 @@ class Trainee:
         )
         run.save(job.directory)
         self.metrics.close()
-        job.tracker.finish(status=status, summary=run.row())
+        self.tracker.finish(status=status, summary=run.row())
         if run.finished:
             job.checkpoints.clear(job.directory)
         return run
@@ -314,11 +316,13 @@ class _Metrics:
     def __init__(self, directory: Path) -> None:
         self.directory, self.file = directory, None
 
-    def open(self, *, keep_until: int) -> None:
+    def open(self, *, keep_until: int) -> list[dict[str, Any]]:
+        """Returns the rows that are kept."""
         kept = [row for row in read_metrics(self.directory) if row["step"] <= keep_until]
         path = self.directory / METRICS
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = path.open("a", encoding="utf-8")
+        return kept
 
     def write(self, row: dict[str, Any]) -> None:
         assert self.file is not None
