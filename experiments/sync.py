@@ -5,7 +5,8 @@ it can be said again at any time. Ends with exit status 1 when a run could not b
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,22 +28,20 @@ def main(cfg: DictConfig) -> None:
     tracker = instantiate(cfg.tracker)
     if not isinstance(tracker, WandB) or tracker.mode != "online":
         raise ValueError("runs are sent with tracker=online only")
-    there, unsent = tracker.listed(), 0
+    there, failed = tracker.listed(), 0
     with TemporaryDirectory() as scratch:
-        for directory in directories:
-            try:
-                what = send(directory, tracker, there, Path(scratch))
-            except Exception as error:
-                unsent += 1
-                what = f"not sent: {' '.join(str(error).split()) or type(error).__name__}"
-            print(f"{directory.name}: {what}", flush=True)
-            if what.startswith("not sent"):
-                tracker.listed()  # raises where not this run is at fault but the server
+        tasks = {path.name: partial(send, path, tracker, there, Path(scratch)) for path in directories}
         if files := [folder / name for name in cfg.files if (folder / name).exists()]:
-            tracker.publish(name=folder.name, files=files, directory=Path(scratch))
-            print(f"artifact {folder.name}: {', '.join(file.name for file in files)}")
-    print(f"{len(directories) - unsent} of {len(directories)} runs are at the server, project {tracker.project}")
-    if unsent:
+            tasks[f"artifact {folder.name}"] = partial(publish, files, tracker, folder.name, Path(scratch))
+        for name, task in tasks.items():
+            try:
+                print(f"{name}: {task()}", flush=True)
+            except Exception as error:
+                failed += 1
+                print(f"{name}: not sent ({' '.join(str(error).split()) or type(error).__name__})", flush=True)
+                tracker.listed()  # raises where not this run is at fault but the server
+    print(f"{len(tasks) - failed} of {len(tasks)} are at the server, in project {tracker.project}")
+    if failed:
         sys.exit(1)
 
 
@@ -61,6 +60,11 @@ def send(directory: Path, tracker: WandB, there: Mapping[str, Any], scratch: Pat
         ending=run.row,
     )
     return f"sent {sent} of {len(rows)} rows"
+
+
+def publish(files: Sequence[Path], tracker: WandB, name: str, scratch: Path) -> str:
+    tracker.publish(name=name, files=files, directory=scratch)
+    return ", ".join(file.name for file in files)
 
 
 def whole(copy: Any, run: Run, rows: list[dict[str, Any]]) -> bool:

@@ -10,6 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 ABSENT = ("sweepName", "group", "jobType", "commit", "description", "notes", "heartbeatAt")
 VIEWER = {"id": "u", "entity": "team", "username": "u", "email": "", "flags": "{}", "teams": {"edges": []}}
 
+ARTIFACT = dict.fromkeys(("versionIndex", "description", "metadata", "historyStep", "commitHash", "updatedAt"))
+ARTIFACT |= {"__typename": "Artifact", "artifactType": {"name": "report"}, "tags": [], "size": 1, "fileCount": 1}
+ARTIFACT |= {"ttlDurationSeconds": 0, "ttlIsInherited": False, "createdAt": "2026-01-01T00:00:00Z"}
+
 
 def logged(run: str, *, state: str, config: dict, summary: dict, history: list[dict], tags=()) -> dict:
     """One run as the server's GraphQL tells it; its history is numbered by `_step`."""
@@ -38,6 +42,8 @@ class Server:
         self.projects = defaultdict(list, projects or {})
         self.page, self.port = page, 0
         self.files: dict[str, bytes] = {}
+        self.artifacts: dict[str, dict] = {}
+        """By digest, so that the same content is there once; `files` has theirs by digest and name."""
         self.asked: list[str] = []
         """Every operation, in the order it came in."""
 
@@ -45,13 +51,19 @@ class Server:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    up = False
+
     def start(self) -> None:
         self.http = ThreadingHTTPServer(("127.0.0.1", self.port), _handler(self))
         self.port = self.http.server_port
         self.thread = threading.Thread(target=self.http.serve_forever, args=(0.05,))
         self.thread.start()
+        self.up = True
 
     def stop(self) -> None:
+        if not self.up:
+            return
+        self.up = False
         self.http.shutdown()
         self.http.server_close()
         self.thread.join()
@@ -73,6 +85,8 @@ class Server:
         if operation == "CreateRunFiles":
             urls = [{"name": name, "uploadUrl": f"{self.address}/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": "1", "uploadHeaders": [], "files": urls}}
+        if "Artifact" in operation:
+            return self._artifact(operation, given)
         if project not in self.projects:
             return {"project": None}
         if operation == "Runs":
@@ -92,6 +106,34 @@ class Server:
         run |= {key: given[name] for key, name in said.items() if given[name] is not None}
         bucket = run | {"project": _project(project), "historyLineCount": len(run["steps"])}
         return {"bucket": bucket, "inserted": inserted}
+
+    def _artifact(self, operation: str, given: dict) -> dict:
+        if operation == "ArtifactType":
+            return {"project": {"artifact": None}}
+        if operation == "ArtifactByID":
+            return {"artifact": ARTIFACT | self.artifacts[given["id"]]}
+        given = given.get("input", given)
+        if operation == "CreateArtifact":
+            sequence = {"latestArtifact": None, "name": given["artifactCollectionName"], "project": None}
+            told = {"id": given["digest"], "digest": given["digest"], "artifactSequence": sequence}
+            made = self.artifacts.setdefault(given["digest"], told | {"state": "PENDING"})
+            return {"createArtifact": {"artifact": made}}
+        if operation == "CommitArtifact":
+            made = self.artifacts[given["artifactID"]]
+            made["state"] = "COMMITTED"
+            return {"commitArtifact": {"artifact": made}}
+        if operation == "CreateArtifactFiles":
+            edges = [{"node": self._upload(file["artifactID"], file["name"])} for file in given["artifactFiles"]]
+            return {"createArtifactFiles": {"files": {"edges": edges}}}
+        assert operation in ("CreateArtifactManifest", "UpdateArtifactManifest"), operation
+        file = self._upload(given["artifactID"], given["name"]) if "name" in given else None
+        answered = operation[0].lower() + operation[1:]
+        return {answered: {"artifactManifest": {"id": "m", "file": file}}}
+
+    def _upload(self, artifact: str, name: str) -> dict:
+        path = f"/{artifact}/{name}"
+        file = {"id": name, "uploadUrl": self.address + path, "uploadHeaders": [], "uploadMultipartUrls": None}
+        return file | {"storagePath": path, "artifact": {"id": artifact}}
 
     def _listing(self, runs: list[dict], given: dict) -> dict:
         first = int(given["cursor"] or 0)

@@ -1,13 +1,14 @@
 """TensorBoard as a mirror: an event file beside the run's own. Takes the extra `tensorboard`."""
 
 import json
-import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger(__name__)
+from scalelaw.contracts import BadInput
+
 FOLDER = "tensorboard"
 
 
@@ -15,6 +16,8 @@ class TensorBoard:
     """Every number of every row over tokens; the config and the summary as text."""
 
     def __init__(self) -> None:
+        if find_spec("tensorboard") is None:
+            raise BadInput("tracker=tensorboard takes an extra: pip install 'scalelaw[tensorboard]'")
         self.writer: Any = None
 
     def start(
