@@ -14,6 +14,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from analysis.tables.columns import one_line
 from experiments.door import door
 from scalelaw.run import RECORD, Run, read_metrics
 from scalelaw.trackers.wandb import WandB, mirrored
@@ -38,7 +39,7 @@ def main(cfg: DictConfig) -> None:
                 print(f"{name}: {task()}", flush=True)
             except Exception as error:
                 failed += 1
-                print(f"{name}: not sent ({' '.join(str(error).split()) or type(error).__name__})", flush=True)
+                print(f"{name}: not sent ({one_line(error) or type(error).__name__})", flush=True)
                 tracker.listed()  # raises where not this run is at fault but the server
     print(f"{len(tasks) - failed} of {len(tasks)} are at the server, in project {tracker.project}")
     if failed:

@@ -4,15 +4,16 @@ import json
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ABSENT = ("sweepName", "group", "jobType", "commit", "description", "notes", "heartbeatAt")
 VIEWER = {"id": "u", "entity": "team", "username": "u", "email": "", "flags": "{}", "teams": {"edges": []}}
 
-ARTIFACT = dict.fromkeys(("versionIndex", "description", "metadata", "historyStep", "commitHash", "updatedAt"))
-ARTIFACT |= {"__typename": "Artifact", "artifactType": {"name": "report"}, "tags": [], "size": 1, "fileCount": 1}
-ARTIFACT |= {"ttlDurationSeconds": 0, "ttlIsInherited": False, "createdAt": "2026-01-01T00:00:00Z"}
+UNSAID = ("versionIndex", "description", "metadata", "historyStep", "commitHash", "updatedAt")
+ARTIFACT = dict.fromkeys(UNSAID) | {"__typename": "Artifact", "artifactType": {"name": "report"}, "tags": []}
+ARTIFACT |= {"ttlDurationSeconds": 0, "ttlIsInherited": False, "createdAt": "", "size": 1, "fileCount": 1}
 
 
 def logged(run: str, *, state: str, config: dict, summary: dict, history: list[dict], tags=()) -> dict:
@@ -44,8 +45,8 @@ class Server:
         self.files: dict[str, bytes] = {}
         self.artifacts: dict[str, dict] = {}
         """By digest, so that the same content is there once; `files` has theirs by digest and name."""
-        self.asked: list[str] = []
-        """Every operation, in the order it came in."""
+        self.dies_at: Callable[[dict], bool] = lambda told: False
+        """Whether this message of a run, unanswered, is the last that the server hears."""
 
     @property
     def address(self) -> str:
@@ -72,7 +73,6 @@ class Server:
         return next((run for run in self.projects[project] if run["name"] == name), None)
 
     def answer(self, operation: str, given: dict) -> dict:
-        self.asked.append(operation)
         project = f"{given.get('entity') or given.get('entityName') or 'team'}/{given.get('project')}"
         if operation in ("Viewer", "GetDefaultEntity"):
             return {"viewer": VIEWER}
@@ -123,8 +123,8 @@ class Server:
             made["state"] = "COMMITTED"
             return {"commitArtifact": {"artifact": made}}
         if operation == "CreateArtifactFiles":
-            edges = [{"node": self._upload(file["artifactID"], file["name"])} for file in given["artifactFiles"]]
-            return {"createArtifactFiles": {"files": {"edges": edges}}}
+            files = [self._upload(file["artifactID"], file["name"]) for file in given["artifactFiles"]]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": file} for file in files]}}}
         assert operation in ("CreateArtifactManifest", "UpdateArtifactManifest"), operation
         file = self._upload(given["artifactID"], given["name"]) if "name" in given else None
         answered = operation[0].lower() + operation[1:]
@@ -132,8 +132,8 @@ class Server:
 
     def _upload(self, artifact: str, name: str) -> dict:
         path = f"/{artifact}/{name}"
-        file = {"id": name, "uploadUrl": self.address + path, "uploadHeaders": [], "uploadMultipartUrls": None}
-        return file | {"storagePath": path, "artifact": {"id": artifact}}
+        to = {"uploadUrl": self.address + path, "uploadHeaders": [], "uploadMultipartUrls": None}
+        return to | {"id": name, "storagePath": path, "artifact": {"id": artifact}}
 
     def _listing(self, runs: list[dict], given: dict) -> dict:
         first = int(given["cursor"] or 0)
@@ -206,7 +206,11 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._send({"data": server.answer(operation[1], asked.get("variables") or {})})
             else:
                 if self.path.endswith("/file_stream"):
-                    server.stream(self.path, json.loads(body))
+                    told = json.loads(body)
+                    if server.dies_at(told):
+                        threading.Thread(target=server.stop).start()  # not from within a request
+                        return
+                    server.stream(self.path, told)
                 self._send({})
 
         def do_PUT(self):

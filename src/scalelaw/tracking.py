@@ -1,4 +1,4 @@
-"""What a tracker is: a mirror of a run's metrics. The files are the truth; a mirror may fail, a run may not."""
+"""Trackers: mirrors of a run's metrics. The files are the truth; a mirror may fail, a run may not."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

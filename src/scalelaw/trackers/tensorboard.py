@@ -32,7 +32,8 @@ class TensorBoard:
     ) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
 
-        shutil.rmtree(directory / FOLDER, ignore_errors=True)  # what an earlier start left is a part of `rows`
+        # What an earlier start left is a part of `rows`.
+        shutil.rmtree(directory / FOLDER, ignore_errors=True)
         self.writer = SummaryWriter(str(directory / FOLDER))
         self._text("config", config)
         for row in rows:

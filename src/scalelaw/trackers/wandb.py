@@ -14,15 +14,17 @@ from typing import Any
 log = logging.getLogger(__name__)
 OUTAGE = 300.0  # seconds in which runs of this process do not wait for a server that let one wait in vain
 _outage_since = -OUTAGE  # by time.monotonic()
-ATTEMPT = 4.0  # seconds a request may take, of which there are two: else a process waits without end for the last
+ATTEMPT = (
+    4.0  # seconds for a request, and for its repetition: the client's own limits keep a process for hours
+)
 # Unless the user says otherwise: no question for a key from within a thread; and no telemetry to the client's
 # makers, which holds the end of a process for twelve seconds where nothing answers.
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
 
 
 class WandB:
-    """Mirror a run while it trains: `start` and `log` only queue, and `finish` waits at most `patience` seconds
-    for what is queued to be sent. The run's own files hold what was not; `experiments.sync` sends it later.
+    """Mirror a run while it trains: `start` and `log` only queue, and `finish` waits at most `patience`
+    seconds for what is queued to be sent. What was not, `experiments.sync` sends later from the run's files.
 
     mode: online or offline. The id of a run is W&B's id, too: one started again is one run there.
     """
@@ -118,7 +120,8 @@ class WandB:
 
     def publish(self, *, name: str, files: Sequence[Path], directory: Path) -> None:
         """Send a study's files as the artifact `name`. W&B makes no new version of what it has already."""
-        session = self._session(id=f"{name}-report", name=name, group=name, job_type="report", dir=str(directory))
+        said = {"id": f"{name}-report", "name": name, "group": name, "job_type": "report"}
+        session = self._session(dir=str(directory), **said)
         status = "failed"
         try:
             artifact = client().Artifact(name, type="report")
