@@ -110,7 +110,7 @@ def _goal(law: Law, until: dict[str, Any]) -> Goal:
             f"study.until.{wrong[0]}: an adaptive study takes {', '.join(keys)}, and no other key"
         )
     widths = {name: width for name, width in until["widths"].items() if width is not None}
-    return Goal(law, **until | {"widths": widths})
+    return Goal(law, **{**until, "widths": widths})
 
 
 def _entry(number: int, decision: Decision, pool: Sequence[Candidate], taken: np.ndarray) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from scalelaw.provenance import provenance, utc
 from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.step import autocast, check
-from scalelaw.tracking import Tracker
+from scalelaw.tracking import Guarded, Tracker
 
 log = logging.getLogger(__name__)
 AHEAD = 16  # batches read at a time: finding their places in the corpus costs as much for one as for many
@@ -150,6 +150,7 @@ class Trainee:
         self.leader: Trainee | None = None
         self.ahead: list[torch.Tensor] = []
         self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
+        self.tracker = Guarded(job.tracker)
         self.final: dict[str, float] = {}
 
     def begin(self) -> None:
@@ -162,13 +163,15 @@ class Trainee:
             return
         for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
             (job.directory / stale).unlink(missing_ok=True)
-        self.spent.rows = self.metrics.open(keep_until=self.spent.step)
-        job.tracker.start(
+        kept = self.metrics.open(keep_until=self.spent.step)
+        self.spent.rows = len(kept)
+        self.tracker.start(
             run=job.labels.run,
             name=job.labels.name,
             group=job.labels.study,
-            config=dict(job.config),
+            config=job.config,
             directory=job.directory,
+            rows=kept,
         )
 
     def batch(self) -> Batch:
@@ -232,7 +235,7 @@ class Trainee:
         spent.rows += 1
         if self.writes:
             self.metrics.write(row)
-            self.job.tracker.log(row)
+            self.tracker.log(row)
 
     def _evaluate(self) -> dict[str, float]:
         job, start = self.job, time.monotonic()
@@ -343,7 +346,7 @@ class Trainee:
         if not self.writes:
             return run
         run.save(job.directory)
-        job.tracker.finish(status=status, summary=run.row())
+        self.tracker.finish(status=status, summary=run.row())
         if run.finished:
             job.checkpoints.clear(job.directory)
         return run
@@ -367,12 +370,12 @@ class _Metrics:
         if counted not in (None, there):  # checkpoints did not always count them
             raise ValueError(f"{METRICS} has {there} of the {counted} rows written before it")
 
-    def open(self, *, keep_until: int) -> int:
-        """Ready to be written to after the rows up to that step; the number of them."""
+    def open(self, *, keep_until: int) -> list[dict[str, Any]]:
+        """Ready to be written to after the rows up to that step, which it returns."""
         kept, path = self._until(keep_until), self.directory / METRICS
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = path.open("a", encoding="utf-8")
-        return len(kept)
+        return kept
 
     def _until(self, step: int) -> list[dict[str, Any]]:
         return [row for row in intact(self.directory)[0] if row.get("step", math.inf) <= step]
