@@ -216,14 +216,13 @@ class Counting(CausalLM):
 
 
 def test_rows_that_did_not_reach_the_disk_are_no_finished_run(tmp_path, monkeypatch):
-    def lost(descriptor):
+    def lost(metrics):
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr("scalelaw.trainee.os.fsync", lost)
-    monkeypatch.setattr("scalelaw.trainee.write_atomically", lambda path, text: path.write_text(text))
-    monkeypatch.setattr(Run, "save", lambda self, directory: None)
-    assert run(tmp_path).reason == "OSError: [Errno 122] Disk quota exceeded"
-    assert run(tmp_path).status == "failed"
+    monkeypatch.setattr("scalelaw.trainee._Metrics.sync", lost)
+    record = run(tmp_path)
+    assert (record.status, record.reason) == ("failed", "OSError: [Errno 122] Disk quota exceeded")
+    assert Run.load(tmp_path) == record
 
 
 # Folders

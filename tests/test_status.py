@@ -121,6 +121,17 @@ def test_a_run_that_starts_again_is_not_what_it_was(tmp_path):
     assert (look(tmp_path, patience=60).runs[0].state, look(tmp_path, patience=60).code) == ("running", 2)
 
 
+def test_a_run_that_hangs_is_told_from_one_that_is_dead(tmp_path):
+    for name in ("hangs", "dead"):
+        going(tmp_path / name)
+        (tmp_path / name / ".claim-1").touch()
+        quiet(tmp_path / name, 700)
+    (tmp_path / "hangs" / ".claim-2").touch()
+    reasons = {run.name: run.reason for run in look(tmp_path, patience=60).runs if run.state == "stalled"}
+    assert re.fullmatch(r"no progress for 11:4\d min, though its process lives", reasons["hangs"])
+    assert re.fullmatch(r"no sign of life for 11:4\d min", reasons["dead"])
+
+
 def test_a_record_is_read_anew_when_it_has_changed(tmp_path):
     run(tmp_path / "a")
     assert look(tmp_path, patience=60).code == 0

@@ -26,6 +26,7 @@ MARKS = {RECORD, PROGRESS, METRICS, LOG}  # a folder with one of them is a run's
 STATES = ("running", "stalled", "failed", "diverged", "interrupted", "waiting", "finished")
 GOING, BAD = ("running", "waiting"), ("stalled", "failed", "diverged", "interrupted")
 SLOW_STEPS = 10  # a run is not stalled before it has missed so many steps of the length it had
+CLAIM = ".claim-"  # touched every few seconds by a process that lives, whether it gets on or hangs
 TAIL = 4096  # bytes of a log that may hold its last words
 
 
@@ -200,7 +201,10 @@ def _ended(folder: Path, status: os.stat_result) -> Seen:
 
 def _under_way(folder: Path, names: Sequence[str], now: float, patience: float) -> tuple[Seen, float]:
     """A run without a record, and when its files last changed."""
-    last = max((_stamp(folder / name) for name in names), default=0.0)
+    stamps = {name: _stamp(folder / name) for name in names}
+    last = max(stamps.values(), default=0.0)
+    beat = max((at for name, at in stamps.items() if name.startswith(CLAIM)), default=0.0)
+    moved = max((at for name, at in stamps.items() if not name.startswith(CLAIM)), default=last)
     state = read(folder) if PROGRESS in names else None
     words = last_words(folder / LOG) if LOG in names else None
     seen = Seen(name=folder.name, directory=folder, state="running", reason=None if state else "starting")
@@ -221,8 +225,11 @@ def _under_way(folder: Path, names: Sequence[str], now: float, patience: float) 
         )
     elif words and words.error and _stamp(folder / LOG) >= last:
         return replace(seen, state="failed", reason=words.line), last
-    if now - last > max(patience, SLOW_STEPS * step_seconds):
+    limit = max(patience, SLOW_STEPS * step_seconds)
+    if now - moved > limit:
         why = f"no sign of life for {span(now - last)}"
+        if now - beat <= patience:
+            why = f"no progress for {span(now - moved)}, though its process lives"
         why += f"; last words: {words.line}" if words else ""
         seen = replace(seen, state="stalled", reason=why, rate=None, left=None)
     return seen, last
