@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from pathlib import Path
 from scalelaw import claim as claims
 from scalelaw.contracts import BadInput
 host, root, kill = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-claims._system, claims.PATIENCE, claims.HEARTBEAT, claims.STALE = (lambda: host), 30.0, 0.1, 2.0
+claims._system, claims.PATIENCE, claims.HEARTBEAT, claims.STALE = (lambda: host), 60.0, 0.1, 4.0
 for directory in sorted(root.iterdir()):
     if (directory / "finished").exists():
         continue
@@ -122,3 +123,27 @@ def test_a_claim_that_may_be_alive_is_waited_for_until_it_is_stale(tmp_path, mon
     monkeypatch.setattr(claims, "_now", lambda directory: time.time() + len(looks) * STALE / 3)
     with claim(tmp_path):
         assert 3 <= len(looks) <= 4
+
+
+def test_who_was_taken_over_writes_nothing_more(tmp_path, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(claims, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(claims.os, "_exit", lambda status: ended.set())
+    with claim(tmp_path):
+        assert not ended.wait(0.1)
+        (tmp_path / ".claim-2").write_text(json.dumps(vars(AWAY)))
+        assert ended.wait(30)
+
+
+def test_the_holder_shows_life_and_leaves_others_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "HEARTBEAT", 0.01)
+    put(tmp_path, json.dumps(vars(AWAY)), age=STALE + 1)
+    with claim(tmp_path):
+        mine, theirs = tmp_path / ".claim-2", (tmp_path / ".claim-1").stat().st_mtime_ns
+        first = mine.stat().st_mtime_ns
+        deadline = time.monotonic() + 30
+        while mine.stat().st_mtime_ns == first and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert mine.stat().st_mtime_ns > first
+    assert json.loads(mine.read_text())["released"]
+    assert (tmp_path / ".claim-1").stat().st_mtime_ns == theirs
