@@ -39,7 +39,7 @@ class DieWithParent(DieOnce):
 
 
 class Struck(CausalLM):
-    """Suffers, at the given batch, one fault whose file is in the folder: "kill" or "slow". Each strikes once."""
+    """Suffers, at the given batch, one fault whose file is in the folder: "kill" or "slow", each once."""
 
     def __init__(self, *, faults: str, at: int, documents: bool) -> None:
         super().__init__(documents=documents)

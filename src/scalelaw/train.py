@@ -156,8 +156,8 @@ def _lead(live: Sequence[Trainee]) -> None:
 
 
 class _Signals:
-    """Names of those that came, and the handlers they had before, which are a cluster's engine's where there are
-    any: it requeues the job and exits, or wants it to go on until it is killed."""
+    """Names of those that came, and the handlers they had before: those are of a cluster's engine, which
+    queues the job again and exits, or wants it to go on until it is killed."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
