@@ -55,6 +55,11 @@ class Run:
     loss: float | None
     loss_objective: float | None
     bits_per_byte: float | None
+    bayes_loss: float | None = None
+    """What `loss` would be for whoever knows the process that wrote the text, on the same tokens; exact. None
+    where no one does."""
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
     parent: str | None = None
     reason: str | None = None
     """Why the run is not finished, in one line; None when it is."""
@@ -76,9 +81,10 @@ class Run:
     def row(self) -> dict[str, Any]:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 
-        Timing, provenance and config stay in the record; each entry of `parameters` becomes `N_<name>`.
+        Timing, provenance, config and scores stay in the record; each entry of `parameters` becomes
+        `N_<name>`.
         """
-        nested = ("parameters", "timing", "provenance", "config", "schema")
+        nested = ("parameters", "timing", "provenance", "config", "scores", "schema")
         flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in nested}
         return flat | {f"N_{name}": count for name, count in self.parameters.items()}
 
