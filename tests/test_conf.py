@@ -63,8 +63,10 @@ def test_every_study_composes_to_distinct_runs(study):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
         jobs = plan(axes, [])
-        ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in jobs}
-    assert len(ids) == len(jobs)
+        assert len({tuple(job) for job in jobs}) == len(jobs)
+        some = jobs[:: len(jobs) // 40 + 1]  # composing takes a tenth of a second
+        ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in some}
+    assert len(ids) == len(some)
 
 
 def test_the_demo_is_what_it_says():
