@@ -63,4 +63,5 @@ def _job(cfg: DictConfig) -> Job:
         precision=cfg.precision,
         compile=cfg.compile,
         device=cfg.device,
+        parallel=instantiate(cfg.parallel),
     )

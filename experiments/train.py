@@ -15,19 +15,21 @@ from scalelaw.run import RECORD, Run
 
 
 @door("train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
     # Not before: a sweep's own process has its workers load torch while it composes their configs.
     from experiments.job import prepare
     from scalelaw.train import train
 
     job = prepare(cfg)
     [run] = train([job])
-    print(describe(run, job.directory))
+    if job.parallel.rank == 0:
+        print(describe(run, job.directory))
     if not run.finished and HydraConfig.get().mode == RunMode.MULTIRUN:
         # An exit would take a launcher's worker with it, and be reported as a crash or, by some, not at all.
         raise HydraException(f"{run.name} {run.status}: {run.reason}")
     if not run.finished:
         sys.exit(1)
+    return run.loss  # for sweepers that make it small
 
 
 def describe(run: Run, directory: Path) -> str:

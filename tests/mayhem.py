@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from commands import start
+from wandb_server import Server
 
 from scalelaw.run import RECORD, Run, records
 
@@ -26,8 +27,10 @@ PATIENCE = 300.0  # seconds for one start of the sweep
 class Mayhem:
     """study: arguments of experiments.train, started in `folder`. pause: mean seconds between faults."""
 
-    def __init__(self, study: list[str], folder: Path, *, seed: int, pause: float) -> None:
-        self.study, self.folder, self.pause = study, folder, pause
+    def __init__(
+        self, study: list[str], folder: Path, *, seed: int, pause: float, env: dict[str, str] | None = None
+    ) -> None:
+        self.study, self.folder, self.pause, self.env = study, folder, pause, env or {}
         self.random = random.Random(seed)
         self.hit: Counter[str] = Counter()
         self.starts = 0
@@ -65,7 +68,7 @@ class Mayhem:
 
     def _start(self) -> subprocess.Popen:
         self.starts += 1
-        return start("experiments.train", *self.study, cwd=self.folder)
+        return start("experiments.train", *self.study, cwd=self.folder, env=self.env)
 
     def _signal(self, processes: list[int], number: int) -> bool:
         if not processes:
@@ -116,6 +119,13 @@ class Mayhem:
                 raise
         time.sleep(self.random.uniform(0, 2 * self.pause))
         filler.unlink()
+        return True
+
+    def silence(self, server: Server) -> bool:
+        """W&B's server is gone for a while."""
+        server.stop()
+        time.sleep(self.random.uniform(0, 2 * self.pause))
+        server.start()
         return True
 
     def _settle(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import TINY, book, start  # noqa: F401 (a fixture)
 from mayhem import Mayhem, table, tmpfs
+from wandb_server import Server, serving
 
 from scalelaw.run import read_metrics, records
 
@@ -32,17 +33,27 @@ def disk(tmp_path) -> Iterator[tuple[Path, bool]]:
         subprocess.run(["umount", "-l", small], check=True)
 
 
-def disturbed(tmp_path: Path, disk: tuple[Path, bool], study: list[str], faults: int, pause: float) -> Mayhem:
-    """The sweep in peace and under faults; both have to find the same."""
+def disturbed(
+    tmp_path: Path, disk: tuple[Path, bool], study: list[str], faults: int, server: Server | None = None
+) -> Mayhem:
+    """The sweep in peace and under faults; both have to find the same. server: that the sweep under faults
+    has its runs mirrored by."""
     peace = tmp_path / "peace"
     peace.mkdir()
     process = start("experiments.train", *study, cwd=peace)
     output, _ = process.communicate()
     assert process.returncode == 0, output
     folder, small = disk
-    mayhem = Mayhem(study, folder, seed=1, pause=pause)
+    mirrored, env = [], {}
+    if server is not None:
+        mirrored = ["tracker=online", "tracker.patience=1"]
+        env = {"WANDB_BASE_URL": server.address, "WANDB_API_KEY": "0" * 40}
+        env |= {f"WANDB_{name}_DIR": str(tmp_path / "client") for name in ("CACHE", "CONFIG", "DATA")}
+    mayhem = Mayhem([*study, *mirrored], folder, seed=1, pause=0.7, env=env)
     if small:
         mayhem.kinds["disk full"] = mayhem.fill
+    if server is not None:
+        mayhem.kinds["W&B's server killed"] = lambda sweep: mayhem.silence(server)
     mayhem.run(faults)
     rows = table(peace)
     assert table(folder) == rows
@@ -54,7 +65,7 @@ def disturbed(tmp_path: Path, disk: tuple[Path, bool], study: list[str], faults:
 
 def test_a_few_faults(tmp_path, disk, book):  # noqa: F811
     study = [*STUDY, book, "seed=0,1,2,3", "budget.D=24000"]
-    mayhem = disturbed(tmp_path, disk, study, faults=6, pause=0.7)
+    mayhem = disturbed(tmp_path, disk, study, faults=6)
     assert len(mayhem.finished) == 4
 
 
@@ -68,7 +79,8 @@ def test_a_hundred_faults(tmp_path, disk, book):  # noqa: F811
         "architecture=causal_decoder,prefix_decoder",
         "budget.D=96000,48000,24000",
     ]
-    mayhem = disturbed(tmp_path, disk, study, faults=100, pause=0.7)
+    with serving() as server:
+        mayhem = disturbed(tmp_path, disk, study, faults=100, server=server)
     assert len(mayhem.finished) == 24
     print(dict(mayhem.hit), mayhem.starts, "starts")
     assert len(mayhem.hit) == len(mayhem.kinds)

@@ -115,8 +115,8 @@ def project(monkeypatch, tmp_path):
         )
         for k, (N, D, loss) in enumerate(zip(*table.values(), strict=True))
     ]
-    with serving({"team/p": runs}) as address:
-        monkeypatch.setenv("WANDB_BASE_URL", address)
+    with serving({"team/p": runs}) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.address)
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
         for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):
             monkeypatch.setenv(name, str(tmp_path))

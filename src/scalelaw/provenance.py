@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,11 @@ def freeze(commit: str | None) -> None:
     """Say from now on that the code is of this commit: a sweep's workers run what was there at its start,
     whatever the checkout has become since."""
     _FROZEN.append(commit)
+
+
+def utc() -> str:
+    """Now, in ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def commit() -> str | None:

@@ -1,6 +1,7 @@
 """Trackers: mirrors of a run's metrics. The files are the truth; a mirror may fail, a run may not."""
 
 import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,108 +9,63 @@ log = logging.getLogger(__name__)
 
 
 class Tracker(Protocol):
-    def start(self, *, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None: ...
+    """One run's mirror. `start` and `log` are to return at once, `finish` in less than 30 seconds."""
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Mirror one row of the metrics file; `tokens` is the x axis."""
+    def start(
+        self,
+        *,
+        run: str,
+        name: str,
+        group: str,
+        config: Mapping[str, Any],
+        directory: Path,
+        rows: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """rows: what the metrics file holds already, where the run goes on from a checkpoint."""
         ...
 
-    def finish(self, *, status: str, summary: dict[str, Any]) -> None: ...
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One more row of the metrics file; `tokens` is the x axis."""
+        ...
+
+    def finish(self, *, status: str, summary: Mapping[str, Any]) -> None:
+        """status: how the run ended. summary: its record as one flat row, which is what a fit needs."""
+        ...
 
 
 class Disabled:
     """No mirror."""
 
-    def start(self, *, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
+    def start(self, **_: Any) -> None:
         pass
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: Mapping[str, Any]) -> None:
         pass
 
-    def finish(self, *, status: str, summary: dict[str, Any]) -> None:
+    def finish(self, **_: Any) -> None:
         pass
 
 
-class WandB:
-    """Weights & Biases, online or offline.
+class Guarded:
+    """A tracker that cannot end a run: its first exception is logged, and is the last that is asked of it."""
 
-    Online falls back to offline when the server does not answer within `init_timeout` seconds, and `finish`
-    waits `finish_timeout` seconds at most: without both, a dead server holds a run for minutes.
-    """
+    def __init__(self, tracker: Tracker) -> None:
+        self.tracker: Tracker | None = tracker
 
-    def __init__(
-        self,
-        *,
-        mode: str,
-        project: str,
-        entity: str | None,
-        tags: list[str],
-        init_timeout: float,
-        finish_timeout: float,
-    ) -> None:
-        self.mode, self.project, self.entity, self.tags = mode, project, entity, list(tags)
-        self.init_timeout, self.finish_timeout = init_timeout, finish_timeout
-        self.session: Any = None
+    def start(self, **said: Any) -> None:
+        self._try(lambda tracker: tracker.start(**said))
 
-    def start(self, *, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
-        try:
-            self._start(run, name, group, config, directory)
-        except Exception as error:  # whatever the mirror does, the run goes on
-            log.warning("W&B did not start (%s); this run has no mirror", error)
-            self.session = None
+    def log(self, row: Mapping[str, Any]) -> None:
+        self._try(lambda tracker: tracker.log(row))
 
-    def _start(self, run: str, name: str, group: str, config: dict[str, Any], directory: Path) -> None:
-        import wandb  # imported late: it takes a second that a run without it need not pay
+    def finish(self, **said: Any) -> None:
+        self._try(lambda tracker: tracker.finish(**said))
 
-        def init(mode: Any) -> Any:
-            return wandb.init(
-                mode=mode,
-                project=self.project,
-                entity=self.entity,
-                id=run,
-                name=name,
-                group=group,
-                job_type="train",
-                tags=self.tags,
-                config=config,
-                dir=str(directory),
-                resume="allow",
-                reinit="create_new",  # runs trained side by side each have one
-                settings=wandb.Settings(
-                    init_timeout=self.init_timeout,
-                    finish_timeout=self.finish_timeout,
-                    finish_timeout_raises=False,
-                    console="off",
-                    silent=True,
-                    disable_git=True,
-                    x_disable_stats=True,
-                    x_disable_meta=True,
-                ),
-            )
-
-        try:
-            self.session = init(self.mode)
-        except Exception as error:
-            log.warning("W&B %s did not start (%s); this run is mirrored offline", self.mode, error)
-            wandb.teardown()  # the failed start still holds the run's id
-            self.session = init("offline")
-        self.session.define_metric("tokens")
-        self.session.define_metric("*", step_metric="tokens")
-
-    def log(self, row: dict[str, Any]) -> None:
-        if self.session is not None:
-            self._try("log", lambda: self.session.log(row))
-
-    def finish(self, *, status: str, summary: dict[str, Any]) -> None:
-        if self.session is None:
+    def _try(self, ask: Callable[[Tracker], None]) -> None:
+        if self.tracker is None:
             return
-        self._try("summary", lambda: self.session.summary.update(summary | {"status": status}))
-        self._try("finish", lambda: self.session.finish(exit_code=0 if status == "finished" else 1))
-        self.session = None
-
-    @staticmethod
-    def _try(what: str, call: Any) -> None:
         try:
-            call()
+            ask(self.tracker)
         except Exception as error:
-            log.warning("W&B %s failed (%s); the run's own files are complete", what, error)
+            log.warning("the mirror failed (%s); the run's own files are complete", error)
+            self.tracker = None

@@ -14,9 +14,6 @@ from typing import Any
 from hydra_plugins.scalelaw_local._worker import Job, Task, work
 
 GRACE = 30.0  # seconds a run gets to write its checkpoint when it is stopped
-# Read when a process starts, so they are set before the workers are: freed blocks stay in the process instead
-# of being mapped and zeroed anew at each step.
-ALLOCATOR = {"MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_MMAP_THRESHOLD_": str(1 << 32)}
 
 
 @dataclass
@@ -49,8 +46,7 @@ class Pool:
         timeout: float | None,
     ) -> None:
         self.task, self.slots, self.timeout = task, list(slots), timeout
-        numbers = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-        os.environ.update(ALLOCATOR | dict.fromkeys(numbers, str(threads)))
+        os.environ.update(environment(threads))
         kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self.context: Any = multiprocessing.get_context(kind)
         if kind == "forkserver":
@@ -141,6 +137,14 @@ class Pool:
             worker.process.terminate()
         elif worker.stopped is not None and now > worker.stopped + GRACE:
             worker.process.kill()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """What is read when a process starts, and so is set before the workers do: their threads, and that freed
+    blocks stay in a process instead of being mapped and zeroed anew at each step."""
+    threaded = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    blocks = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_")
+    return {name: str(threads) for name in threaded} | {name: str(1 << 32) for name in blocks}
 
 
 def _exit(code: int | None) -> str:

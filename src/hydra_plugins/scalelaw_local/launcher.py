@@ -8,7 +8,7 @@ import signal
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import import_module
 from math import inf
@@ -124,20 +124,22 @@ class StudyLauncher(Launcher):
         return found
 
     def _announce(self, jobs: Sequence[Job], costs: dict[int, float | None], commit: str | None) -> None:
-        """Leave the list of all runs: those that have not begun have left nothing else."""
+        """Leave the list of all runs: those that have not begun have left nothing else. What earlier starts
+        of the study were about stays in it."""
         assert self.config is not None
-        folder = Path(self.config.hydra.sweep.dir)
-        runs = [
-            {"name": job.name, "directory": os.path.relpath(job.directory, folder), "flops": costs[job.index]}
-            for job in jobs
-        ]
+        path = Path(self.config.hydra.sweep.dir) / SWEEP
         about = {
             "command": " ".join(["python -m experiments.train", *sys.argv[1:]]),
             "commit": commit,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "runs": runs,
         }
-        write_atomically(folder / SWEEP, json.dumps(about, indent=1) + "\n")
+        runs: dict[str, dict[str, Any]] = {}
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            runs = {run["name"]: run for run in json.loads(path.read_text())["runs"]}
+        for job in jobs:
+            directory = os.path.relpath(job.directory, path.parent)
+            runs[job.name] = {"name": job.name, "directory": directory, "flops": costs[job.index]}
+        write_atomically(path, json.dumps(about | {"runs": list(runs.values())}, indent=1) + "\n")
 
     def _run(
         self, workers: Workers, waiting: list[Job], costs: dict[int, float | None], view: View
@@ -213,11 +215,11 @@ class LocalLauncher(StudyLauncher):
         self.preload = list(preload)
 
     def workers(self, task: Task, config: DictConfig) -> Pool:
-        preload = list(_modules(self.preload))
-        slots = self._slots(config)
+        preload = list(modules(self.preload))
+        slots = self.places(config)
         return Pool(task, slots, threads=config.threads, preload=preload, timeout=self.timeout)
 
-    def _slots(self, config: DictConfig) -> list[dict[str, str]]:
+    def places(self, config: DictConfig) -> list[dict[str, str]]:
         """The environment of each worker: on GPUs each sees one."""
         if not str(config.device).startswith("cuda"):
             return [{}] * (self.slots or max(1, cores() // config.threads))
@@ -264,7 +266,8 @@ def _job_return(job: Job, why: str | None) -> JobReturn:
     result.cfg, result.hydra_cfg = job.config, job.config
     result.working_dir, result.task_name = str(job.directory), job.name
     result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
-    result.return_value = None if why is None else HydraException(f"{job.name}: {why}")
+    run = record(job)  # its loss is what optimising sweepers ask for
+    result.return_value = run and run.loss if why is None else HydraException(f"{job.name}: {why}")
     return result
 
 
@@ -273,7 +276,7 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "ended without a word"
 
 
-def _modules(preload: Sequence[str]) -> Iterator[str]:
+def modules(preload: Sequence[str]) -> Iterator[str]:
     for name in preload:
         if not name.endswith(".*"):
             yield name
