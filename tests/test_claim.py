@@ -24,9 +24,12 @@ import os, sys, time
 from pathlib import Path
 from scalelaw import claim as claims
 from scalelaw.contracts import BadInput
-host, root, kill = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+host, root, kill, many = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 claims._system, claims.PATIENCE, claims.HEARTBEAT, claims.STALE = (lambda: host), 60.0, 0.1, 4.0
-for directory in sorted(root.iterdir()):
+(root / f"ready-{host}").touch()
+while len(list(root.glob("ready-*"))) < many:
+    time.sleep(0.01)
+for directory in sorted(root.glob("run-*")):
     if (directory / "finished").exists():
         continue
     with claims.claim(directory):
@@ -47,16 +50,17 @@ def put(directory: Path, content: str | bytes, *, age: float = 0.0) -> None:
     os.utime(path, (time.time() - age, time.time() - age))
 
 
-def study(root: Path, host: str, kill: str = "") -> subprocess.Popen:
+def study(root: Path, host: str, *, kill: str = "", many: int = 1) -> subprocess.Popen:
+    """Starts a host, which begins when so many hosts are there."""
     env = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    return subprocess.Popen([sys.executable, "-c", STUDY, host, str(root), kill], env=env)
+    return subprocess.Popen([sys.executable, "-c", STUDY, host, str(root), kill, str(many)], env=env)
 
 
 def test_of_hosts_that_race_one_trains_each_run_and_one_goes_on_for_a_dead_one(tmp_path):
     for number in range(40):
         (tmp_path / f"run-{number:02d}").mkdir()
     assert study(tmp_path, "dead", kill="run-02").wait(timeout=60) == -9
-    hosts = [study(tmp_path, f"host{number}") for number in range(3)]
+    hosts = [study(tmp_path, f"host{number}", many=4) for number in range(3)]
     assert [host.wait(timeout=120) for host in hosts] == [0] * 3
     trained = [path.read_text().split() for path in sorted(tmp_path.rglob("trained"))]
     assert [len(by) for by in trained] == [1, 1, 2] + [1] * 37

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import submitit  # pyright: ignore[reportMissingImports]
+import submitit  # pyright: ignore[reportMissingImports] (an extra)
 
 from hydra_plugins.scalelaw_engines._engine import Engine, work
 from hydra_plugins.scalelaw_local._worker import Job, Task
