@@ -22,6 +22,7 @@ from analysis.emergence.noise import FITTED
 
 SURE = 0.01  # level of both tests, each of which decides for one side
 HINT = 0.05  # a threshold in the companion at this level keeps it from being called smooth
+FEWEST_PASSED, UNTOLD = 3, 100.0  # items; and how many a test set is taken to have where that is not told
 FEWEST_BELOW = 3  # points below the threshold, to see an improvement there
 
 
@@ -53,12 +54,24 @@ def verdict(
 def per_token(curve: Curve) -> Curve:
     """score^(1 / L): the probability that a token is right, were they independent.
 
-    A score of nothing out of n says only that p^L < 1 / n; it is taken as half an item.
+    Only of the sizes above the last that passed fewer than three items: a score of nothing says no more of p
+    than that p^L is below 1 / n, and a floor of such scores would be a threshold in p that the test set
+    makes.
     """
-    least = 0.5 / (curve.items if curve.items is not None else 100.0)
+    items = np.full(len(curve.x), UNTOLD) if curve.items is None else curve.items
+    unseen = curve.x[curve.y * items < FEWEST_PASSED]
+    kept = curve.x > (unseen.max() if len(unseen) else -np.inf)
     length = float(curve.length or 1)
-    p = np.clip(curve.y, least, 1.0) ** (1 / length)
-    return replace(curve, metric=f"{curve.metric}^(1/{length:g})", y=p, items=None, chance=None, length=None)
+    return replace(
+        curve,
+        metric=f"{curve.metric}^(1/{length:g})",
+        x=curve.x[kept],
+        y=curve.y[kept] ** (1 / length),
+        items=None,
+        chance=None,
+        loss=None,
+        length=None,
+    )
 
 
 def _one(companion: Curve, threshold: float, *, share: float, bootstrap: int, seed: int) -> tuple[str, str]:
