@@ -172,7 +172,12 @@ STUDY = [
     *[word for word in TINY if not word.startswith(("budget", "shape"))],
 ]
 STUDY += ["study.axes=[{isoflop:{budgets:[2e7,4e7,8e7],rungs:[1,2,3]}}]", "study.fit.bootstrap=50"]
-STUDY += ["study.until.flops=1.5e9", "study.until.rounds=2", "study.choose.first=7"]
+STUDY += [
+    "study.until.flops=1.5e9",
+    "study.until.rounds=2",
+    "study.choose.first=7",
+    "study.until.widths.a=null",
+]
 
 
 def adaptive(cwd, *arguments):
@@ -200,6 +205,7 @@ def test_a_killed_study_goes_on_to_the_same_points_and_a_longer_one_from_its_end
     assert told["stopped"] == told["rounds"][-1]["why"]
     assert told["stopped"].startswith("until.rounds=2 are done")
     assert f"end: {told['stopped']}" in output
+    assert set(told["rounds"][1]["intervals"]) == {"N_opt"}  # a, which the yaml asks for, was taken out
     named = {run["point"].replace("-s0-", f"-s{run['seed']}-").rsplit("-", 1)[0]
              for entry in told["rounds"] for run in entry["chosen"]}  # fmt: skip
     assert named == {row["name"].rsplit("-", 1)[0] for row in table(whole)}
