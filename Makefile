@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo report test test-slow lint bench bench-quick bench-coverage clean
+.PHONY: help setup demo report test test-slow test-faults lint bench bench-quick bench-coverage clean
 
 help: ## what there is to type
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -35,6 +35,9 @@ test: $(VENV)/.installed-test ## the test suite
 
 test-slow: $(VENV)/.installed-test ## the long tests
 	$(RUN) -m pytest -m slow
+
+test-faults: $(VENV)/.installed-test ## a sweep that a hundred random faults hit; some minutes
+	$(RUN) -m pytest -m faults -s
 
 lint: $(VENV)/.installed-test ## style, types, import rules
 	$(VENV)/bin/ruff check .

@@ -27,7 +27,7 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
     flags = hygiene.inspect(table)
     rows, dropped = hygiene.clean(table, flags)
     rows, more = usable(rows, law)
-    dropped += more
+    dropped = _unread(table) + dropped + more
     used = best_along(rows, law.along) if law.along else rows
     if law.along and len(used) < len(rows):
         why = f"another run does as well with no more {law.along}"
@@ -42,6 +42,15 @@ def fit(table: pd.DataFrame, law: Law, *, cluster: str | None = "auto", **knobs:
         raise ValueError(f"{source}, {below}")
     warnings = [asdict(flag) for flag in flags if flag.severity != hygiene.DROP]
     return dataclasses.replace(found, used=used.index.tolist(), dropped=dropped, flags=warnings)
+
+
+def _unread(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Runs that are no row at all, since their files could not be read: of which part is not known."""
+    unread = table.attrs.get("unread", {})
+    if not unread:
+        return []
+    why = f"files that cannot be read: {next(iter(unread.values()))}"
+    return [{"why": why, "count": len(unread), "rows": []}]
 
 
 def _run_of_rows(table: pd.DataFrame) -> str | None:

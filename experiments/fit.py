@@ -69,6 +69,7 @@ def main(cfg: DictConfig) -> None:
         write_atomically(out / "forecast.csv", forecasts.to_csv(index=False, lineterminator="\n"))
         console.print(f"written to {out / 'forecast.csv'}", soft_wrap=True)
     console.print(f"written to {out / 'fit.json'} and fit.html", soft_wrap=True)
+    tables.own_up(table.attrs["unread"])
 
 
 def _budgets(asked: Any) -> list[float] | None:

@@ -11,14 +11,15 @@ from analysis.report.results import provenance
 from analysis.tuning import grids, hparams
 from analysis.tuning.hparams import Tuned
 from experiments.door import door
-from experiments.tables import origin
+from experiments.tables import origin, own_up
 from scalelaw.run import records, write_atomically
 
 
 @door("hparams")
 def main(cfg: DictConfig) -> None:
     folder = Path(cfg.runs)
-    runs = [run for _, run in records(folder)]
+    unread: dict[str, str] = {}
+    runs = [run for _, run in records(folder, unread)]
     tuned = hparams.tune(runs, transfer=cfg.transfer)
     for name, found in tuned.items():
         _tell(name, found)
@@ -34,6 +35,7 @@ def main(cfg: DictConfig) -> None:
         )
         write_atomically(folder / "hparams.svg", svg(figure, "hparams") + "\n")
     print(f"written to {folder}: hparams.json, hparams.svg")
+    own_up(unread)
 
 
 def _tell(name: str, found: Tuned) -> None:

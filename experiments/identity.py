@@ -10,7 +10,17 @@ from omegaconf import DictConfig, OmegaConf
 
 RECIPE = 2  # counts up when the same config starts to mean other losses: older runs are then trained again
 # Where and how a run is executed, not what it computes.
-EXECUTION = ("hydra", "output", "study", "tracker", "checkpoints", "threads", "device", "log_every")
+EXECUTION = (
+    "hydra",
+    "output",
+    "study",
+    "tracker",
+    "checkpoints",
+    "threads",
+    "device",
+    "parallel",
+    "log_every",
+)
 
 
 def identity(cfg: DictConfig) -> dict[str, Any]:

@@ -1,107 +1,69 @@
-"""What a study will cost, before anything is trained: python -m experiments.plan study=demo [key=value]"""
+"""What a study will cost, before anything is trained: python -m experiments.plan study=demo [key=value]
 
+What is planned is said as for experiments.train; conf/plan.yaml says what can be asked about it.
+"""
+
+import os
+import re
 import sys
-from collections import defaultdict
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-from rich.console import Console
-from rich.table import Table
+from omegaconf import DictConfig
 
+from analysis import costs
+from analysis.costs import Hardware
 from experiments.door import CONF, tell
-from experiments.identity import identity
-from experiments.tuned import weightless
-from hydra_plugins.scalelaw_ladder.sweeper import plan as points
-from hydra_plugins.scalelaw_local.launcher import Job
-from scalelaw.budget import resolved
-from scalelaw.counting import count, expected_flops
-from scalelaw.trainee import family
-
-
-@dataclass
-class Planned:
-    """N, D, steps and C of a run, and the first steps that a longer run of its process takes for it."""
-
-    name: str
-    N: int
-    D: int
-    steps: int
-    C: float
-    shared: int = 0
-
-
-def planned(cfg: DictConfig, name: str) -> Planned:
-    """With no weight allocated and no text read but for the size of its vocabulary."""
-    objective = instantiate(cfg.objective)
-    objective.check(cfg.window)
-    model = weightless(cfg, instantiate(cfg.data).vocab_size)
-    batch = {"window": cfg.window, "rows": cfg.rows}
-    plan = resolved(instantiate(cfg.budget), model, objective, **batch)
-    C = expected_flops(model, objective, **batch) * cfg.rows * plan.steps
-    return Planned(name, count(model)["non_embedding"], plan.D, plan.steps, C)
-
-
-def branched(bundle: list[Job], runs: dict[int, Planned]) -> None:
-    """Note the steps that are taken once for all of a family: see `scalelaw.train`."""
-    families = defaultdict(list)
-    for job in bundle:
-        families[family(identity(job.config))].append(job)
-    for jobs in families.values():
-        longest = max(jobs, key=lambda job: runs[job.index].steps)
-        for job in jobs:
-            if job is not longest:
-                run = runs[job.index]
-                run.shared = min(instantiate(job.config.schedule).shared(run.steps), run.steps)
-
-
-def study(arguments: list[str]) -> tuple[list[Planned], int]:
-    """The runs of `experiments.train -m` with these arguments, and the number of processes they take."""
-    parser = OverridesParser.create()
-    parsed: Any = parser.parse_overrides(arguments)
-    plain = [o.input_line for o in parsed if not o.is_sweep_override()]
-    base = compose("train", plain, return_hydra_config=True)
-    axes: Any = OmegaConf.to_container(base.study.axes, resolve=True)
-    jobs = []
-    for index, overrides in enumerate(points(axes, parsed)):
-        config = compose("train", overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
-        directory = Path(config.hydra.sweep.dir) / config.hydra.sweep.subdir
-        jobs.append(Job(index, directory.name, directory, config))
-    runs = {job.index: planned(job.config, job.name) for job in jobs}
-    bundles = instantiate(base.hydra.launcher).bundles(jobs)
-    for bundle in bundles:
-        branched(bundle, runs)
-    return list(runs.values()), len(bundles)
-
-
-def show(runs: list[Planned], processes: int) -> None:
-    table = Table("run", "N", "D", "steps", "C", "shared steps", box=None, padding=(0, 2))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for run in runs:
-        shared = f"{run.shared:,}" if run.shared else ""
-        table.add_row(run.name, f"{run.N:,}", f"{run.D:,}", f"{run.steps:,}", f"{run.C:.3g}", shared)
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    whole = sum(run.C for run in runs)
-    spent = sum(run.C * (1 - run.shared / run.steps) for run in runs)
-    console.print(f"{len(runs)} runs in {processes} processes, {whole:.3g} FLOPs", end="", highlight=False)
-    saved = f": {spent:.3g} to compute, {1 - spent / whole:.0%} less by common trunks"
-    console.print(saved if spent < whole else "", highlight=False)
+from experiments.planned import Study, study
+from experiments.predicted import times
 
 
 def main() -> None:
+    asked = "plan"
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            show(*study(sys.argv[1:]))
+            mine, theirs = split(sys.argv[1:])
+            cfg = compose("plan", mine)
+            asked = "train"
+            plan(cfg, study(theirs))
     except Exception as error:
-        raise SystemExit(tell(error, "train")) from error
+        raise SystemExit(tell(error, asked)) from error
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments for plan.yaml, and the others, which are for train.yaml."""
+    own = set(map(str, compose("plan")))
+    mine = [word for word in arguments if re.split(r"[=./@]", word.lstrip("+~"))[0] in own]
+    return mine, [word for word in arguments if word not in mine]
+
+
+def plan(cfg: DictConfig, study: Study) -> None:
+    # Loaded late, for it brings pandas and scipy: every measured process imports this module anew.
+    from experiments import shown
+
+    out = shown.destination(cfg.out)
+    hardware, site = instantiate(cfg.hardware), instantiate(cfg.site)
+    expected = shown.expected(study, cfg)
+    _fits(study, hardware, cfg.time)
+    load = os.getloadavg()[0]
+    took = times(study, kind=cfg.time, hardware=hardware, seconds=costs.positive("seconds", cfg.seconds))
+    spent = None
+    if took is not None:
+        spent = costs.cost(took.busy * study.jobs[0].config.threads / costs.SECONDS, hardware, site)
+    whole = shown.Plan(study, took, load, spent, hardware, site, expected)
+    whole.show()
+    if out is not None:
+        whole.write(out)
+
+
+def _fits(study: Study, hardware: Hardware, time: str) -> None:
+    """Raises ValueError where seconds are measured on one kind of device and priced as another's."""
+    devices = {str(job.config.device).split(":")[0] for job in study.jobs}
+    if time == "measured" and devices != {hardware.kind}:
+        raise ValueError(
+            f"hardware: {hardware.name} is a {hardware.kind}, and the study's device={', '.join(devices)}"
+        )
 
 
 if __name__ == "__main__":

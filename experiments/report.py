@@ -13,6 +13,7 @@ from analysis.report import results
 from analysis.report import study_page as report
 from analysis.report.study import collect
 from experiments.door import door
+from experiments.tables import own_up
 from scalelaw.run import write_atomically
 
 
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> None:
     _show(console, "held-out runs", results.HELD_OUT_HEAD, results.held_out_rows(study))
     _show(console, "runs in no fit", ("run", "status", "reason"), results.left_out_rows(study))
     console.print(f"written to {folder}: runs.csv, fits.json, report.html", soft_wrap=True)
+    own_up(study.unread)
 
 
 def _show(console: Console, title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,14 @@ def read(cfg: DictConfig) -> pd.DataFrame:
     """The table of `cfg.table` under the names of `cfg.columns`. Raises ValueError."""
     # A name that maps to itself may be missing.
     return runs.load(cfg.table, _columns(cfg), history=bool(cfg.get("history", False)))
+
+
+def own_up(unread: Mapping[str, str]) -> None:
+    """Name what could not be read, and end with status 1: there is a result, but not of everything."""
+    for why in unread.values():
+        print(f"left out: {why}", file=sys.stderr)
+    if unread:
+        sys.exit(1)
 
 
 def points(cfg: DictConfig, law: Law) -> pd.DataFrame:

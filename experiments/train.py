@@ -2,80 +2,34 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
+import experiments.identity
 import experiments.tuned  # noqa: F401 (registers ${tuned:...})
-from experiments.door import cause, door
-from experiments.identity import identity, run_id
+from experiments.door import door
 from scalelaw.run import RECORD, Run
-from scalelaw.step import cache
-from scalelaw.train import train
-from scalelaw.trainee import Job, Labels
 
 
 @door("train")
-def main(cfg: DictConfig) -> None:
+def main(cfg: DictConfig) -> float | None:
+    # Not before: a sweep's own process has its workers load torch while it composes their configs.
+    from experiments.job import prepare
+    from scalelaw.train import train
+
     job = prepare(cfg)
     [run] = train([job])
-    print(describe(run, job.directory))
+    if job.parallel.rank == 0:
+        print(describe(run, job.directory))
+    if not run.finished and HydraConfig.get().mode == RunMode.MULTIRUN:
+        # An exit would take a launcher's worker with it, and be reported as a crash or, by some, not at all.
+        raise HydraException(f"{run.name} {run.status}: {run.reason}")
     if not run.finished:
         sys.exit(1)
-
-
-def prepare(cfg: DictConfig) -> Job:
-    """What the config says, as objects: here it ends. Raises what the user got wrong as it is."""
-    try:
-        return _job(cfg)
-    except Exception as error:
-        raise cause(error) from None
-
-
-def _job(cfg: DictConfig) -> Job:
-    hydra = HydraConfig.get()
-    directory = Path(hydra.runtime.output_dir)
-    if not isinstance(cfg.threads, int) or cfg.threads < 1:
-        raise ValueError(f"threads must be a whole number of at least 1, not {cfg.threads!r}")
-    torch.set_num_threads(cfg.threads)
-    config = identity(cfg)
-    choices: Any = hydra.runtime.choices
-    labels = Labels(
-        run=run_id(config),
-        name=directory.name,
-        study=cfg.study.name,
-        architecture=choices.architecture,
-        objective=choices.objective,
-        data=choices.data,
-        command=" ".join(["python -m experiments.train", *hydra.overrides.task]),
-    )
-    cache(Path(cfg.output) / "compiled")
-    return Job(
-        directory=directory,
-        labels=labels,
-        config=config,
-        architecture=instantiate(cfg.architecture),
-        shape=instantiate(cfg.shape),
-        objective=instantiate(cfg.objective),
-        source=instantiate(cfg.data),
-        budget=instantiate(cfg.budget),
-        optimizer=instantiate(cfg.optimizer),
-        schedule=instantiate(cfg.schedule),
-        evaluation=instantiate(cfg.evaluation),
-        checkpoints=instantiate(cfg.checkpoints),
-        tracker=instantiate(cfg.tracker),
-        seed=cfg.seed,
-        window=cfg.window,
-        rows=cfg.rows,
-        clip=cfg.clip,
-        log_every=cfg.log_every,
-        precision=cfg.precision,
-        compile=cfg.compile,
-        device=cfg.device,
-    )
+    return run.loss  # for sweepers that make it small
 
 
 def describe(run: Run, directory: Path) -> str:

@@ -9,14 +9,15 @@ from omegaconf import DictConfig
 from analysis.report.results import provenance
 from analysis.tuning.transfer import by_rung
 from experiments.door import door
-from experiments.tables import origin
+from experiments.tables import origin, own_up
 from scalelaw.run import records, write_atomically
 
 
 @door("transfer")
 def main(cfg: DictConfig) -> None:
     folder = Path(cfg.runs)
-    runs = [run for _, run in records(folder)]
+    unread: dict[str, str] = {}
+    runs = [run for _, run in records(folder, unread)]
     found = by_rung(runs)
     summary: dict[str, Any] = {"provenance": origin("experiments.transfer", cfg) | {"runs": provenance(runs)}}
     for architecture, rules in found.items():
@@ -29,6 +30,7 @@ def main(cfg: DictConfig) -> None:
             print(f"{architecture}, transfer={rule}: {transfer.verdict()}")
             summary.setdefault(architecture, {})[rule] = transfer.to_json()
     write_atomically(folder / "transfer.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    own_up(unread)
 
 
 if __name__ == "__main__":

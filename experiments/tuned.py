@@ -9,12 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-
-from scalelaw.budget import Flops, resolved
-from scalelaw.counting import count
 
 if TYPE_CHECKING:  # loaded when a law is asked for: other runs need not wait for pandas and scipy
     from analysis.tuning.hparams import Advice
@@ -32,6 +27,7 @@ def tuned(knob: str, file: str, *, _root_: DictConfig) -> float | int:
     if knob not in KNOBS:
         raise ValueError(f"tuned:{knob},{file}: only {' and '.join(KNOBS)} have a law")
     from analysis.tuning.hparams import choose
+    from experiments.sizes import sizes
 
     advice = choose(_load(file), _recipe(_root_))
     if knob == "rows":  # D first: a budget is met in whole batches, which hardly moves it
@@ -41,22 +37,6 @@ def tuned(knob: str, file: str, *, _root_: DictConfig) -> float | int:
     lr, beyond = advice.lr(**sizes(_root_, batch_tokens=batch_tokens), batch_tokens=batch_tokens)
     # The last digits of a fit are its library's: they are not to make another run.
     return _told(float(f"{lr:.4g}"), beyond, knob, advice)
-
-
-def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
-    """N and D of the run that a config stands for."""
-    budget = instantiate(cfg.budget)
-    # N leaves the vocabulary out; only a budget in FLOPs asks the corpus for it.
-    model = weightless(cfg, instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1)
-    rows = batch_tokens // cfg.window
-    plan = resolved(budget, model, instantiate(cfg.objective), window=cfg.window, rows=rows)
-    return {"N": count(model)["non_embedding"], "D": plan.D}
-
-
-def weightless(cfg: DictConfig, vocabulary: int) -> Any:
-    """The config's model, all its sizes and none of its memory."""
-    with torch.device("meta"):
-        return instantiate(cfg.architecture)(instantiate(cfg.shape), vocabulary)
 
 
 def _recipe(cfg: DictConfig) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def call(command, monkeypatch, *arguments: str) -> int:
     return 0
 
 
-def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
+def start(module: str, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen:
     """Start `python -m module` in its own process group, its output in a pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -35,7 +35,8 @@ def start(module: str, *arguments: str, cwd: Path) -> subprocess.Popen:
             "PATH": "/usr/bin:/bin",
             "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}:{ROOT / 'tests'}",
             "HOME": str(cwd),
-        },
+        }
+        | (env or {}),
     )
 
 

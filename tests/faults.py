@@ -1,7 +1,9 @@
 """Parts that misbehave once, to be named as `_target_` in a sweep."""
 
+import multiprocessing
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from scalelaw.objectives.causal_lm import CausalLM
@@ -16,22 +18,20 @@ class DieOnce(CausalLM):
 
     def __call__(self, windows, generator):
         self.left -= 1
-        if self.left == 0 and not self.marker.exists():
-            self.marker.touch()
-            os.kill(os.getpid(), self.number)
+        if self.left == 0:
+            with suppress(FileExistsError):  # it has happened already, here or in another worker
+                self.marker.touch(exist_ok=False)
+                self.strike()
         return super().__call__(windows, generator)
+
+    def strike(self):
+        os.kill(os.getpid(), self.number)
 
 
 class DieWithParent(DieOnce):
     """As above, but the sweep's own process is the one to die."""
 
-    def __call__(self, windows, generator):
-        self.left -= 1
-        if self.left == 0 and not self.marker.exists():
-            self.marker.touch()
-            import multiprocessing
-
-            parent = multiprocessing.parent_process()
-            assert parent is not None
-            os.kill(parent.pid, signal.SIGKILL)
-        return CausalLM.__call__(self, windows, generator)
+    def strike(self):
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        os.kill(parent.pid, signal.SIGKILL)

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from training import run
 
+from analysis.tables.runs import load
 from scalelaw.objectives.causal_lm import CausalLM
 
 ROOT = Path(__file__).parents[1]
@@ -188,3 +190,19 @@ def test_the_table_of_the_page_is_that_of_the_committed_result(monkeypatch):
     table = module("table", monkeypatch)
     text = table.PAGE.read_text()
     assert text == table.page(text, table.RESULT)
+
+
+def test_copied_records_are_collected_into_as_many_rows(monkeypatch, tmp_path):
+    bench = module("records", monkeypatch)
+    run(tmp_path / "original")
+    (tmp_path / "runs").mkdir()
+    rewrite = json.loads((tmp_path / "original" / "run.json").read_text())
+    rewrite["config"]["budget"] = {"D": 1}
+    (tmp_path / "original" / "run.json").write_text(json.dumps(rewrite))
+    bench.copies(tmp_path / "original", tmp_path / "runs", 30)
+    bench.forget(tmp_path / "runs")
+    assert bench.collect(str(tmp_path / "runs"), False)["rows"] == 30
+    assert bench.collect(str(tmp_path / "runs"), True)["rows"] == 30 * 3
+    table = load(tmp_path / "runs")
+    assert table.run.nunique() == table.seed.nunique() == 30
+    assert sorted(table.N.unique()) == sorted({12 * d * (8 * d) ** 2 for d in range(2, 26)})

@@ -89,3 +89,46 @@ def test_an_altered_state_is_noticed_like_an_altered_tensor(tmp_path):
     assert b'step\\": 1' in content
     path.write_bytes(content.replace(b'step\\": 1', b'step\\": 7'))
     assert checkpoints.load(tmp_path, "abc") is None
+
+
+def save_parts(directory, step: int, parts: int, *, states=None, keep: int = 2):
+    """Row `part` of a matrix in the file of each part; a count that all have in common."""
+    matrix = torch.arange(3.0 * parts).view(parts, 3) + step
+    for part in range(parts):
+        tensors = {"matrix": matrix[part : part + 1], "count": torch.tensor(7.0)}
+        state = {"step": step} if states is None else states[part]
+        Checkpoints(seconds=0, keep=keep).save(directory, "abc", step, tensors, state, part=(part, parts))
+    return matrix
+
+
+def test_parts_are_put_together_in_the_order_of_their_numbers(tmp_path):
+    matrix = save_parts(tmp_path, 1, 11)  # 10 comes after 9, not after 1
+    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")
+    assert state == {"step": 1}
+    assert set(tensors) == {"matrix", "count"}
+    assert torch.equal(tensors["matrix"], matrix)
+    assert tensors["count"] == 7
+
+
+@pytest.mark.parametrize("harm", ["torn", "missing", "of another attempt"])
+def test_a_checkpoint_with_an_unsound_part_is_passed_over_as_a_whole(tmp_path, caplog, harm):
+    save_parts(tmp_path, 1, 2)
+    attempts = [{"step": 2}, {"step": 2, "seconds": 9.0}] if harm == "of another attempt" else None
+    save_parts(tmp_path, 2, 2, states=attempts)
+    last = max(tmp_path.iterdir())
+    if harm == "torn":
+        last.write_bytes(last.read_bytes()[:-5])
+    elif harm == "missing":
+        last.unlink()
+    assert Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")[1] == {"step": 1}
+    said = {"missing": "1 of its 2 files", "of another attempt": "not written together"}
+    assert said.get(harm, "cannot be used") in caplog.text
+
+
+def test_the_last_whole_checkpoint_stays_until_all_parts_of_the_next_are_there(tmp_path):
+    save_parts(tmp_path, 1, 2, keep=1)
+    last = Checkpoints(seconds=0, keep=1)
+    for part in range(2):
+        assert last.load(tmp_path, "abc")[1] == {"step": 1}
+        last.save(tmp_path, "abc", 2, {"matrix": torch.zeros(1, 3)}, {"step": 2}, part=(part, 2))
+    assert sorted(path.name[:20] for path in tmp_path.iterdir()) == ["checkpoint-000000002"] * 2

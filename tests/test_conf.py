@@ -48,7 +48,8 @@ def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
 
 
 def test_no_option_was_forgotten():
-    tested = {option.split("=")[0] for option in OPTIONS} | {"data", "tracker", "study", "law"}
+    tested = {option.split("=")[0] for option in OPTIONS} | {"data", "tracker", "study", "law", "parallel"}
+    tested |= {"hardware", "site", "published"}  # test_costs, test_afford
     assert {str(p.relative_to(CONF).parent) for p in CONF.rglob("*.yaml")} - tested == {
         ".",
         "hydra/launcher",
@@ -91,6 +92,7 @@ def test_only_what_decides_the_losses_is_in_the_id():
         base = of()
         execution = [
             "tracker=disabled",
+            "parallel=ddp",
             "threads=2",
             "output=elsewhere",
             "data.cache=x",

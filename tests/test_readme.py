@@ -59,6 +59,8 @@ def test_the_command_runs(words, elsewhere, monkeypatch, capsys):
     if "-m" in arguments or module == "experiments.report":
         # Minutes long, and run for real by `make demo` and the sweep tests: here only that it composes.
         arguments = [*(a for a in arguments if a != "-m" and "," not in a), "--cfg", "job"]
+    elif module == "experiments.plan":
+        arguments += ["time=none"]  # measuring has tests of its own, on smaller studies
     elif module == "experiments.train":
         text = [] if "data=text" in arguments else ["data=text", "data.path=book.txt"]
         arguments += [*text, *TINY]

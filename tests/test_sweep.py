@@ -1,5 +1,6 @@
 """Sweeps as a user starts them: real processes, real signals."""
 
+import json
 import os
 import signal
 import time
@@ -7,15 +8,20 @@ from pathlib import Path
 
 import pytest
 from commands import TINY, book, start  # noqa: F401 (a fixture)
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
+from experiments.door import CONF
+from hydra_plugins.scalelaw_local._composer import Composer
 from scalelaw.run import Run, read_metrics, records
 
-SWEEP = ["-m", "data=text", *TINY, "seed=0,1,2"]
+SWEEP = ["-m", "data=text", *TINY]
 FAULT = ["+objective.marker=marker", "+objective.at=4"]
 
 
-def sweep(cwd: Path, *arguments: str) -> tuple[int, str]:
-    process = start("experiments.train", *SWEEP, *arguments, cwd=cwd)
+def sweep(cwd: Path, *arguments: str, seeds: str = "0,1,2") -> tuple[int, str]:
+    process = start("experiments.train", *SWEEP, f"seed={seeds}", *arguments, cwd=cwd)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
@@ -59,7 +65,7 @@ def test_one_run_that_breaks_is_one_failed_row(tmp_path, book):  # noqa: F811
 def test_a_worker_killed_costs_its_run_only_and_goes_on_from_its_checkpoint(tmp_path, book):  # noqa: F811
     """SIGKILL after real checkpoints; the next start repairs that run, to the bits of an undisturbed one."""
     faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
-    faulty += ["checkpoints.seconds=0"]
+    faulty += ["checkpoints.seconds=0", "hydra.launcher.retries=0"]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     cut.mkdir()
     whole.mkdir()
@@ -82,7 +88,7 @@ def test_everything_killed_at_once_ends_in_the_same_table(tmp_path, undisturbed)
     rows, book = undisturbed  # noqa: F811
     cut = tmp_path / "cut"
     cut.mkdir()
-    process = start("experiments.train", *SWEEP, book, cwd=cut)
+    process = start("experiments.train", *SWEEP, "seed=0,1,2", book, cwd=cut)
     for line in process.stdout:
         if line.startswith("finished"):
             break
@@ -105,7 +111,7 @@ def test_runs_do_not_outlive_their_sweep(tmp_path, book):  # noqa: F811
         *FAULT,
         "+objective.number=0",
     ]
-    process = start("experiments.train", *SWEEP[:-1], book, *long, cwd=tmp_path)
+    process = start("experiments.train", *SWEEP, book, *long, cwd=tmp_path)
     process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 30
@@ -123,7 +129,7 @@ def test_two_equal_runs_in_a_study_are_an_error(tmp_path, book):  # noqa: F811
 
 
 def test_a_stopped_sweep_leaves_resumable_runs(tmp_path, book):  # noqa: F811
-    process = start("experiments.train", *SWEEP[:-1], book, "seed=0,1", "budget.D=3e6", cwd=tmp_path)
+    process = start("experiments.train", *SWEEP, book, "seed=0,1", "budget.D=3e6", cwd=tmp_path)
     for line in process.stdout:
         if line.startswith("started") and "s1" in line:
             break
@@ -156,3 +162,69 @@ def test_runs_in_one_process_leave_the_records_of_runs_in_their_own(tmp_path, bo
     assert all(rows[row["parent"]]["D"] == 640 for row in children.values())
     for directory, _ in records(whole / "outputs"):
         assert read_metrics(together / directory.relative_to(whole)) == read_metrics(directory)
+
+
+def test_a_worker_killed_is_tried_again_within_the_sweep(tmp_path, book):  # noqa: F811
+    faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
+    code, output = sweep(tmp_path, book, *faulty)
+    assert code == 0, output
+    assert len([line for line in output.splitlines() if line.startswith("again")]) == 1
+    assert "killed by SIGKILL" in output
+    assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_a_run_whose_time_is_up_is_stopped_with_a_checkpoint_and_goes_on(tmp_path, book):  # noqa: F811
+    """30,000 steps take far more than the eight seconds that they get in all."""
+    endless = ["budget.D=2400000", "hydra.launcher.timeout=4", "hydra.launcher.retries=0"]
+    reached = []
+    for _ in range(2):
+        code, output = sweep(tmp_path, book, *endless, seeds="0")
+        assert code == 1
+        assert "FAILED    causal_decoder-d2-2.4M-s0" in output
+        assert "stopped after 4 s (hydra.launcher.timeout)" in output
+        [(directory, run)] = records(tmp_path / "outputs")
+        assert run.status == "interrupted"
+        assert run.step == max(int(path.stem[-9:]) for path in directory.glob("checkpoint-*"))
+        reached.append(run.step)
+    assert 0 < reached[0] < reached[1]
+
+
+def test_a_sweep_says_what_it_is_about_to_run_the_costly_first(tmp_path, book):  # noqa: F811
+    code, output = sweep(tmp_path, book, "budget.D=320,1280,640", "hydra.launcher.slots=1", seeds="0")
+    assert code == 0, output
+    about = json.loads((tmp_path / "outputs/single/sweep.json").read_text())
+    flops = {run["name"]: run["flops"] for run in about["runs"]}
+    started = [line.split()[1] for line in output.splitlines() if line.startswith("started")]
+    assert started == sorted(flops, key=flops.get, reverse=True)
+    runs = {run.name: run for _, run in records(tmp_path / "outputs")}
+    assert {name: run.C for name, run in runs.items()} == flops
+    assert {run.provenance["commit"] for run in runs.values()} == {about["commit"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("slots", "0"), ("together", "1.5"), ("retries", "-1"), ("timeout", "0")]
+)
+def test_a_wrong_knob_is_named(tmp_path, book, key, value):  # noqa: F811
+    code, output = sweep(tmp_path, book, f"hydra.launcher.{key}={value}")
+    assert code == 1
+    assert output.startswith(f"error: hydra.launcher.{key} is a ")
+
+
+def test_configs_composed_together_are_those_composed_apart():
+    """Group options, added keys, quotes, null and lists: to the letter."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        base = compose("train", ["study=demo"], return_hydra_config=True)
+        loader = GlobalHydra.instance().config_loader()
+        quick = Composer(loader, base)
+        for seed, architecture in enumerate(["causal_decoder", "encoder_decoder"] * 2):
+            overrides = ["study=demo", f"architecture={architecture}", f"seed={seed}", "tracker.tags=[a,b]"]
+            overrides += [
+                f"+extra={seed}",
+                f"output='a b{seed}'",
+                "data.cache=null",
+                f"budget.C={seed + 1}e9",
+            ]
+            assert OmegaConf.to_yaml(quick(overrides)) == OmegaConf.to_yaml(
+                loader.load_sweep_config(base, overrides)
+            )
+    assert len(quick.known) == 4  # +extra is another composition each time

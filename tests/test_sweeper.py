@@ -48,7 +48,7 @@ def test_without_a_study_it_is_the_plain_product():
 def test_a_value_the_study_lacks_and_a_key_on_two_axes_are_errors():
     with pytest.raises(HydraException, match=r"no point with shape\.depth=3"):
         runs("shape.depth=3")
-    with pytest.raises(HydraException, match=r"sets seed on two axes"):
+    with pytest.raises(ValueError, match=r"sets seed on two axes"):
         runs(axes=[[{"seed": 0}], [{"seed": 1}]])
 
 

@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from analysis.tuning.grids import RECIPE
 from analysis.tuning.powers import Power
 from experiments.identity import identity, run_id
+from experiments.sizes import sizes
 from experiments.train import main as train
-from experiments.tuned import sizes
 from scalelaw.counting import count
 from scalelaw.run import records
 

@@ -64,8 +64,10 @@ def test_elsewhere_it_is_one_line_an_event(tmp_path):
     assert lines[4].startswith("finished  run-0: loss ")
     assert lines[4].endswith("[2/7]")
     assert lines[5] == "FAILED    run-1: killed by SIGKILL [3/7]"
-    assert lines[6].startswith("1 finished, 1 skipped, 1 failed, 1 stopped")
-    assert len(lines) == 7
+    assert lines[6].split() == ["not", "finished", "why"]
+    assert lines[7].split() == ["run-1", "killed", "by", "SIGKILL"]
+    assert lines[8].startswith("1 finished, 1 skipped, 1 failed, 1 stopped")
+    assert len(lines) == 9
 
 
 def test_a_torn_or_missing_progress_file_is_no_progress(tmp_path):

@@ -56,7 +56,7 @@ class Choice:
         limits = (budget, count, replicates)
         found = []
         for power in POWERS:
-            counts = self._filled(np.zeros(len(self.cost), dtype=int), *limits, power)
+            counts = self.filled(np.zeros(len(self.cost), dtype=int), *limits, power)
             while (better := self._exchanged(counts, *limits)) is not None:
                 counts = better
             found.append((self._now_and_then(counts)[0], counts))
@@ -89,10 +89,12 @@ class Choice:
         then = np.maximum(now[:, None] - moved**2 / (1 + own), tiny)
         return float(np.log(np.maximum(now, tiny)).mean()), np.log(then).mean(axis=0)
 
-    def _filled(
-        self, counts: np.ndarray, budget: float, count: int, replicates: int, power: float
+    def filled(
+        self, counts: np.ndarray, budget: float, count: int, replicates: int | np.ndarray, power: float
     ) -> np.ndarray:
-        """With the best run added, by gain over cost^power, while there is one."""
+        """With the best run added, by gain over cost^power, while there is one: limits as of `best`.
+
+        replicates may be an array (K,): how often each candidate may be run."""
         counts = counts.copy()
         while counts.sum() < count:
             fits = (self.cost <= budget - counts @ self.cost) & (counts < replicates)
@@ -109,7 +111,7 @@ class Choice:
         twice = np.repeat(chosen, np.minimum(counts[chosen], 2)) if len(chosen) <= PAIRS else chosen[:0]
         for dropped in (*((k,) for k in chosen), *dict.fromkeys(itertools.combinations(twice, 2))):
             fewer = counts - np.bincount(dropped, minlength=len(counts))
-            trial = self._filled(fewer, budget, count, replicates, 0.0)
+            trial = self.filled(fewer, budget, count, replicates, 0.0)
             if self._now_and_then(trial)[0] < now - GAIN:
                 return trial
         return None

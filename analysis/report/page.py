@@ -75,13 +75,14 @@ for (const head of document.querySelectorAll("table.sortable th")) head.onclick 
 )
 
 
-def frame(title: str, body: str) -> str:
-    """A whole page around its body: one file, with its style and its script in it."""
+def frame(title: str, body: str, *more: Raw) -> str:
+    """A whole page around its body: one file, with its style and its script in it. more: for the head."""
     head = join(
         [
             Raw('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
             tag("title", title),
             tag("style", Raw(CSS)),
+            *more,
         ]
     )
     return (

@@ -16,7 +16,7 @@ from analysis.report import holdout
 from analysis.report.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.report.recipe import check_common
 from analysis.tables import runs
-from scalelaw.run import RECORD, Run, read_metrics, records
+from scalelaw.run import METRICS, RECORD, Run, read_metrics, records
 
 LOG = "log.txt"  # what a run that was started as a job printed
 SURFACE = "chinchilla"  # the law whose L(N, D) the frontier, the IsoFLOP curves and the predictions use
@@ -40,7 +40,9 @@ class Study:
     isoflop: dict[str, dict]
     predictions: pd.DataFrame
     unrecorded: dict[str, str]
-    """Folders of runs that were killed before they could write a record: why nothing more is known."""
+    """Folders of runs without a record that can be read: why nothing more is known."""
+    unread: dict[str, str]
+    """Path to the reason of files that could not be read: their runs, or their curves, are missing."""
 
     @property
     def architectures(self) -> list[str]:
@@ -109,9 +111,11 @@ def collect(
     """
     if not Path(root).is_dir():
         raise ValueError(f"runs={root}: no such folder")
-    found = list(records(Path(root)))
+    unread: dict[str, str] = {}
+    found = list(records(Path(root), unread))
     if not found:
-        raise ValueError(f"runs={root}: no run record below it")
+        first = next(iter(unread.values()), "no run record below it")
+        raise ValueError(f"runs={root}: {first}")
     check_common(root, (run for _, run in found))
     table = runs.load(root)
     table.attrs["source"] = "the runs"  # how refusals begin: the same wherever the folder lies
@@ -130,7 +134,7 @@ def collect(
     predicted = [holdout.predict(its, surfaces[a]) for a, its in done.items() if a in surfaces]
     return Study(
         runs=table,
-        curves={run.run: curve(directory) for directory, run in found},
+        curves={run.run: curve(directory, unread) for directory, run in found},
         origins=[run for _, run in found],
         fits={name: fits for name, (fits, _) in solved.items()},
         refused={name: refused for name, (_, refused) in solved.items()},
@@ -140,7 +144,9 @@ def collect(
             for a, its in done.items()
         },
         predictions=pd.concat(predicted, ignore_index=True) if predicted else pd.DataFrame(),
-        unrecorded=unrecorded(Path(root)),
+        unrecorded=unrecorded(Path(root))
+        | {Path(path).parent.name: why for path, why in unread.items() if Path(path).name == RECORD},
+        unread=unread,
     )
 
 
@@ -155,10 +161,14 @@ def unrecorded(root: Path) -> dict[str, str]:
     return out
 
 
-def curve(directory: Path) -> pd.DataFrame:
-    """The evaluations of one run: step, tokens, flops, loss."""
+def curve(directory: Path, unread: dict[str, str]) -> pd.DataFrame:
+    """The evaluations of one run: step, tokens, flops, loss; none, and the reason in `unread`, where the file
+    cannot be read."""
     columns = ["step", "tokens", "flops", "loss"]
-    rows = [row for row in read_metrics(directory) if row.get("loss") is not None]
+    try:
+        rows = [row for row in read_metrics(directory) if row.get("loss") is not None]
+    except (ValueError, OSError) as error:
+        unread[str(directory / METRICS)], rows = str(error), []
     table = pd.DataFrame(rows, columns=columns, dtype=float)
     keep = np.isfinite(table).all(axis=1) & (table.flops > 0)
     return table.loc[keep].drop_duplicates("step", keep="last").sort_values("step", ignore_index=True)

@@ -4,23 +4,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scalelaw.run import Run, read_metrics, records
+from scalelaw.run import METRICS, Run, read_metrics, records
 
 # Of the record, what holds at the run's end only; an evaluation before it has its own, or none.
 OF_THE_END = ("D_target", "loss_objective", "bits_per_byte")
 
 
-def rows(folder: Path, *, history: bool) -> list[dict[str, Any]]:
+def rows(folder: Path, *, history: bool, unread: dict[str, str]) -> list[dict[str, Any]]:
     """One row a run as `Run.row` gives it; with `history`, one an evaluation, for each that has a loss.
 
     An evaluation's row has its own step, D, C, C_6ND, loss and learning rate at that step, and what it takes
     to judge it: `peak_learning_rate`, `schedule` (its name), `schedule_tokens` (the D it was made for) and
-    `warmup_steps`, where the run's config says. Raises ValueError naming a file that is no record.
+    `warmup_steps`, where the run's config says. A file that cannot be read, of thousands, costs its own rows:
+    it is noted in `unread`, path to the reason.
     """
-    found = list(records(folder))
+    found = records(folder, unread)
     if not history:
         return [run.row() for _, run in found]
-    return [row for directory, run in found for row in _evaluations(directory, run)]
+    return [row for directory, run in found for row in _along(directory, run, unread)]
+
+
+def _along(directory: Path, run: Run, unread: dict[str, str]) -> list[dict[str, Any]]:
+    try:
+        return list(_evaluations(directory, run))
+    except (ValueError, OSError) as error:
+        unread[str(directory / METRICS)] = str(error)
+        return []
 
 
 def _evaluations(directory: Path, run: Run) -> Iterator[dict[str, Any]]:
@@ -32,7 +41,7 @@ def _evaluations(directory: Path, run: Run) -> Iterator[dict[str, Any]]:
             D = seen["tokens"]
             own = {"step": seen["step"], "D": D, "C": float(seen["flops"]), "C_6ND": 6.0 * run.N * D}
         except KeyError as error:
-            raise ValueError(f"{directory}: an evaluation of its metrics has no {error}") from error
+            raise ValueError(f"{directory / METRICS}: an evaluation has no {error}") from error
         rest = {key: value for key, value in seen.items() if key not in ("tokens", "flops")}
         yield whole | rest | own
 

@@ -17,7 +17,7 @@ from analysis.law import Law
 from analysis.tables import files, records, wandb_runs
 from analysis.tables.columns import absent, check_positive, mapped, numbers, one_line
 from analysis.tables.files import BadTable
-from scalelaw.run import RECORD
+from scalelaw.run import RECORD, folders
 
 NUMBERS = ("N", "D", "C", "loss")
 ORDER = ("architecture", "N", "D", "C", "loss", "run")
@@ -39,13 +39,16 @@ def load(
 
     The index is the row in the source, from 1; `attrs` holds the source, which column was filled in, `rows`,
     the number of them, and `sha256`: of a file's bytes, and of anything else the sorted rows as JSON, so that
-    the same runs have the same hash wherever they lie.
+    the same runs have the same hash wherever they lie; and `unread`, path to the reason, of what could not be
+    read of a folder.
     Raises ValueError in one line naming the source, and row and column where there is one.
     """
     source, columns = str(path), columns or {}
-    table, sha256 = _source(source, columns, history)
+    unread: dict[str, str] = {}
+    table, sha256 = _source(source, columns, history, unread)
     if table.empty:
-        raise BadTable(f"{source}: no rows")
+        why = f": {len(unread)} files cannot be read: {next(iter(unread.values()))}" if unread else ""
+        raise BadTable(f"{source}: no rows{why}")
     table = mapped(table, columns, source)
     if history:
         if "loss" not in table:
@@ -56,7 +59,7 @@ def load(
         if name in table:
             table[name] = numbers(table, name, source)
     filled = _fill(table)
-    table.attrs = {"source": source, "filled": filled, "rows": len(table), "sha256": sha256}
+    table.attrs = {"source": source, "filled": filled, "rows": len(table), "sha256": sha256, "unread": unread}
     return table.sort_values([name for name in ORDER if name in table], kind="stable", key=_sortable)
 
 
@@ -122,16 +125,18 @@ def efficient(x: np.ndarray, loss: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _source(source: str, columns: Mapping[str, str], history: bool) -> tuple[pd.DataFrame, str]:
-    """The table as the source has it, and the source's hash."""
+def _source(
+    source: str, columns: Mapping[str, str], history: bool, unread: dict[str, str]
+) -> tuple[pd.DataFrame, str]:
+    """The table as the source has it, and the source's hash; in `unread` what could not be read of it."""
     if wandb_runs.is_project(source):
         return _hashed(wandb_runs.project(source, wanted=columns.values(), history=history))
     path = Path(source)
     if not path.exists():
         raise BadTable(f"{path}: no such file or folder")
     if path.is_dir():
-        if next(path.rglob(RECORD), None):
-            return _hashed(pd.DataFrame(records.rows(path, history=history)))
+        if any(RECORD in names for _, names in folders(path, {})):
+            return _hashed(pd.DataFrame(records.rows(path, history=history, unread=unread)))
         return _hashed(wandb_runs.offline(path, wanted=columns.values(), history=history))
     if history:
         raise BadTable(f"{path}: history is for folders of runs and W&B, not for a file")

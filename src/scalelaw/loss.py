@@ -55,7 +55,7 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
             nll: Any = each.view(K, -1).sum(dim=1)
         else:
             nll = _SummedNLL.apply(positions, table, labels, step, by)
-    return nll if weight.dim() == 3 else nll[0]
+    return nll if weight.dim() == 3 else nll.sum()  # one number; of nll[0], a view, `fully_shard` warns
 
 
 class _SummedNLL(torch.autograd.Function):

@@ -11,13 +11,16 @@ EVERY = 0.5  # seconds; what an eye can follow
 
 @dataclass(frozen=True)
 class State:
-    """loss: nats per token, the last training loss. rate: tokens per second. left: seconds."""
+    """loss: nats per token, the last training loss. rate: tokens per second. left: seconds. flops: so far."""
 
     step: int
     steps: int
     loss: float
     rate: float
     left: float
+    flops: float = 0.0
+    N: int | None = None
+    architecture: str | None = None
 
 
 class Progress:

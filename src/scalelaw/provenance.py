@@ -4,10 +4,12 @@ import os
 import platform
 import subprocess
 import sys
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+_FROZEN: list[str | None] = []
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "wandb", "safetensors", "tokenizers", "scalelaw")
 
 
@@ -23,8 +25,21 @@ def provenance(command: str) -> dict[str, Any]:
     }
 
 
+def freeze(commit: str | None) -> None:
+    """Say from now on that the code is of this commit: a sweep's workers run what was there at its start,
+    whatever the checkout has become since."""
+    _FROZEN.append(commit)
+
+
+def utc() -> str:
+    """Now, in ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def commit() -> str | None:
     """The commit of the checkout this code runs from, "+dirty" when it was changed; None outside git."""
+    if _FROZEN:
+        return _FROZEN[-1]
     here = Path(__file__).parent
     try:
         head = _git(here, "rev-parse", "HEAD")

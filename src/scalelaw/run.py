@@ -6,12 +6,12 @@ line, append-only). Both are plain text; nothing else is needed to fit a law or 
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
 STATUSES = ("finished", "diverged", "interrupted", "failed")
@@ -63,6 +63,11 @@ class Run:
     provenance: dict[str, Any] = field(default_factory=dict)
     """Command, commit, machine, library versions, data checksums."""
     config: dict[str, Any] = field(default_factory=dict)
+    started: str | None = None
+    """When training first began, and `ended`, when this record was written: ISO 8601, UTC."""
+    ended: str | None = None
+    host: str | None = None
+    """The machine that ended it, by its network name."""
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -76,10 +81,10 @@ class Run:
     def row(self) -> dict[str, Any]:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 
-        Timing, provenance and config stay in the record; each entry of `parameters` becomes `N_<name>`.
+        What differs from one execution to the next and what is nested stays in the record; each entry of
+        `parameters` becomes `N_<name>`.
         """
-        nested = ("parameters", "timing", "provenance", "config", "schema")
-        flat = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in nested}
+        flat = {name: getattr(self, name) for name in FLAT}
         return flat | {f"N_{name}": count for name, count in self.parameters.items()}
 
     def save(self, directory: Path) -> None:
@@ -87,46 +92,154 @@ class Run:
 
     @classmethod
     def load(cls, directory: Path) -> "Run":
-        """Read a record. Raises ValueError naming the file when it is unreadable or of another schema."""
-        path = Path(directory) / RECORD
+        """Read a record, whichever schema it was written in.
+
+        Raises ValueError naming the file when it is torn or no record; NewerRecord, which is one, when this
+        version cannot know what it says.
+        """
+        path = os.path.join(directory, RECORD)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
         except ValueError as error:
             raise ValueError(f"{path} is not a run record: {error}") from error
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"{path} is not a run record of schema {SCHEMA}")
-        known = {f.name for f in fields(cls)}
-        missing = {
-            f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING
-        } - content.keys()
-        if missing or content.keys() - known:
-            raise ValueError(f"{path}: missing {sorted(missing)}, unknown {sorted(content.keys() - known)}")
-        return cls(**content)
+        if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+            raise ValueError(f"{path} is not a run record: it names no schema")
+        if content["schema"] > SCHEMA:
+            raise NewerRecord(
+                f"{path} is a record of schema {content['schema']}, and this version of scalelaw reads up to "
+                f"{SCHEMA}: it takes the version that wrote it{_written_by(content)}, or a later one"
+            )
+        try:
+            content = migrate(content)
+            missing, unknown = REQUIRED - content.keys(), content.keys() - KNOWN
+            if missing or unknown:
+                raise ValueError(f"missing {sorted(missing)}, unknown {sorted(unknown)}")
+            return cls(**content)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
-def records(root: Path) -> Iterator[tuple[Path, Run]]:
-    """Every run record below `root` with its directory, in the order of the paths."""
-    for path in sorted(Path(root).rglob(RECORD)):
-        yield path.parent, Run.load(path.parent)
+class NewerRecord(ValueError):
+    """A record that a later version of this package wrote: not to be read, and not to be written over."""
+
+
+KNOWN = {f.name for f in fields(Run)}
+REQUIRED = {f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING}
+APART = ("parameters", "timing", "provenance", "config", "started", "ended", "host", "schema")
+FLAT = [f.name for f in fields(Run) if f.name not in APART]
+
+
+def _written_by(content: dict[str, Any]) -> str:
+    try:
+        return f" ({content['provenance']['versions']['scalelaw']})"
+    except (KeyError, TypeError):
+        return ""
+
+
+def _to_2(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 says when a run was trained and on which host; what was not recorded is not known."""
+    return content | {"started": None, "ended": None, "host": None}
+
+
+# From schema k to k + 1: what is added, renamed or dropped, with nothing guessed.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
+
+
+def migrate(content: dict[str, Any]) -> dict[str, Any]:
+    """A record's content as this version would have written it, from any schema up to SCHEMA.
+
+    Raises ValueError for a schema that never was.
+    """
+    while (schema := content["schema"]) != SCHEMA:
+        if schema not in MIGRATIONS:
+            raise ValueError(f"there is no schema {schema}")
+        content = MIGRATIONS[schema](content) | {"schema": schema + 1}
+    return content
+
+
+def folders(root: Path, unread: dict[str, str] | None = None) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from `root` down with the names of its files, in the order of the paths.
+
+    A run's own W&B folder is left out: it holds nothing of ours, and most of the files. One that cannot be
+    listed is noted in `unread` with the reason, or raised as OSError where that is None.
+    """
+
+    def failed(error: OSError) -> None:
+        if unread is None:
+            raise error
+        unread[str(error.filename)] = f"{error.filename}: {error.strerror}"
+
+    for folder, below, names in os.walk(root, onerror=failed):
+        if "wandb" in below and (RECORD in names or METRICS in names):
+            below.remove("wandb")
+        below.sort()
+        yield Path(folder), names
+
+
+def records(root: Path, unread: dict[str, str] | None = None) -> Iterator[tuple[Path, Run]]:
+    """Every run record below `root` with its directory, in the order of the paths.
+
+    One that cannot be read is noted in `unread`, path to the reason, and passed over; where that is None, it
+    is raised as ValueError or OSError naming the file.
+    """
+    for directory, names in folders(root, unread):
+        if RECORD not in names:
+            continue
+        try:
+            run = Run.load(directory)
+        except FileNotFoundError:
+            continue  # a start that goes on with the run has taken its last record away just now
+        except (ValueError, OSError) as error:
+            if unread is None:
+                raise
+            unread[str(directory / RECORD)] = str(error)
+        else:
+            yield directory, run
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics file. A torn last line, as a kill leaves it, is left out."""
+    """The rows of a run's metrics file.
+
+    A torn end, as a kill or a power cut leaves it (half a line, zeros in place of one), is left out: the run
+    writes those rows again when it goes on. Raises ValueError naming file and line when anything after it is
+    whole, since then nobody will.
+    """
+    rows, torn = intact(directory)
+    if torn is not None:
+        raise ValueError(torn)
+    return rows
+
+
+def intact(directory: Path) -> tuple[list[dict[str, Any]], str | None]:
+    """The rows of a run's metrics file up to the first that is torn; and which one that is and why, where
+    whole ones follow it: no kill does that, but two writers, or a disk that was full for a while, do."""
     path = Path(directory) / METRICS
-    if not path.exists():
-        return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
-            rows.append(json.loads(line))
+            rows.append(_row(line))
         except ValueError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: not JSON ({error})") from error
-    return rows
+            follow = any(_whole(later) for later in lines[number:])
+            return rows, f"{path}, line {number}: not a row ({error})" if follow else None
+    return rows, None
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    row = json.loads(line.decode("utf-8"))
+    if not isinstance(row, dict):
+        raise ValueError("not an object")
+    return row
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        return bool(_row(line))
+    except ValueError:
+        return False
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.utils.deterministic
-from torch import nn
 
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models.base import LanguageModel
+from scalelaw.parallel import ALONE, Parallel, clip_norm
 from scalelaw.stack import join, stack
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -24,12 +24,19 @@ class Step:
 
     precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
-    clip: the largest global gradient norm of a model. Raises BadInput naming the key for a device or a
-    precision that is not there.
+    clip: the largest global gradient norm of a model. parallel: how processes share the
+    batches. Raises BadInput naming the key for a device or a precision that is not there.
     """
 
     def __init__(
-        self, models: Sequence[LanguageModel], *, precision: str, compile: bool, device: str, clip: float
+        self,
+        models: Sequence[LanguageModel],
+        *,
+        precision: str,
+        compile: bool,
+        device: str,
+        clip: float,
+        parallel: Parallel = ALONE,
     ) -> None:
         check(precision, device, clip)
         self.precision, self.device, self.clip = precision, torch.device(device), clip
@@ -41,6 +48,7 @@ class Step:
         self.whole = stack(models) if len(models) > 1 else models[0]
         if compile:
             self.whole.compile_parts()
+        self.parallel, self.nll = parallel, parallel.objective(self.whole)
         self.slopes = [p.grad for p in self.whole.parameters() if p.grad is not None]
 
     def backward(self, batches: Sequence[Batch], tokens: int) -> list[tuple[float, float]]:
@@ -54,18 +62,19 @@ class Step:
             self.whole.zero_grad()
         else:  # the models' own gradients are views of the stack's, and have to stay so
             torch._foreach_zero_(self.slopes)  # pyright: ignore[reportPrivateImportUsage]
-        batches = [batch.to(self.device) for batch in batches]
+        batches = [self.parallel.share(batch).to(self.device) for batch in batches]
         joined = batches[0] if alone else join(batches)
         with autocast(self.precision, self.device):
             if joined is not None:
-                nll = self.whole.nll(joined).view(-1)
+                nll = self.nll(joined).view(-1)
             else:
                 nll = torch.stack([model.nll(b) for model, b in zip(self.models, batches, strict=True)])
         # By the batch's tokens, not its targets, so that every target token weighs the same: a mean over what
         # a drawn split leaves would give the ends of windows more than their share.
         (nll.sum() / tokens).backward()
-        norms = [nn.utils.clip_grad_norm_(parameters, self.clip) for parameters in self.parameters]
-        told = torch.stack([nll.detach(), torch.stack(norms)]).tolist()  # the one wait for the device
+        norms = [clip_norm(parameters, self.clip) for parameters in self.parameters]
+        total = self.parallel.total(nll.detach())
+        told = torch.stack([total, torch.stack(norms)]).tolist()  # the one wait for the device
         return list(zip(*told, strict=True))
 
 

@@ -1,17 +1,19 @@
 """The training loop: one run, or several of one shape side by side. All come through here."""
 
-import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from types import FrameType
+from signal import Signals
+
+import torch
 
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput
 from scalelaw.models.base import LanguageModel
+from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step
+from scalelaw.stopping import stop_signals
 from scalelaw.trainee import Diverged, Job, Trainee, family
 
 
@@ -24,19 +26,31 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     depend on it, are one computation until the shorter one's rate decays (`Schedule.shared`).
 
     Raises BadInput before any work when the parts of a job do not fit together, or jobs do not fit each
-    other. A loss that is not finite ends a run as `diverged`; SIGINT and SIGTERM end all as `interrupted`,
-    with a checkpoint to go on from; an exception in one run ends it as `failed`, and is raised on after the
-    others.
+    other. A loss that is not finite ends a run as `diverged`; SIGINT, SIGTERM, SIGUSR1 and SIGUSR2 end all as
+    `interrupted`, with a checkpoint to go on from, or are left to the handler they had before, once the
+    checkpoint is written; an exception in one run ends it as `failed`, and is raised on after the others, and
+    so is BadInput for a run that another process is training.
     """
-    trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
-    _fit(list(trainees.values()))
+    if any(job.compile for job in jobs):
+        torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
-    with ExitStack() as claims, _stop_signals() as signals:
+    parallel = _parallel(jobs)
+    with ExitStack() as held, stop_signals() as signals:
+        held.enter_context(parallel.joined(jobs[0].device))
+        trainees = {job.labels.run: Trainee(job) for job in jobs if not job.finished()}
+        _fit(list(trainees.values()))
+        live: list[Trainee] = []
         for trainee in trainees.values():
-            claims.enter_context(claim(trainee.job.directory))
-        # A process that held a claim until now may have finished the run.
-        live = [trainee for trainee in trainees.values() if not trainee.job.finished()]
+            try:
+                with parallel.together():
+                    if parallel.rank == 0:
+                        held.enter_context(claim(trainee.job.directory))
+            except BadInput as error:
+                errors.append(error)
+                continue
+            with parallel.together():  # the process that held the claim until now may have finished the run
+                live += [] if trainee.job.finished() else [trainee]
 
         def end(trainee: Trainee, status: str, reason: str | None) -> None:
             live.remove(trainee)
@@ -44,6 +58,11 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                 if follower.leader is trainee:
                     follower.fork()
             ended[trainee.job.labels.run] = trainee.end(status, reason)
+
+        def stopped(trainee: Trainee, number: int) -> str:
+            if not number:
+                return "stopped at once, without a checkpoint"
+            return f"{Signals(number).name} after step {trainee.spent.step} of {trainee.plan.steps}"
 
         @contextmanager
         def own(trainee: Trainee) -> Iterator[None]:
@@ -59,7 +78,9 @@ def train(jobs: Sequence[Job]) -> list[Run]:
         try:
             for trainee in list(live):
                 with own(trainee):
-                    trainee.begin()
+                    with parallel.together():
+                        trainee.begin()
+                    parallel.same(trainee.spent.step)
             _lead(live)
             step: Step | None = None
             while live:
@@ -90,27 +111,43 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                         trainee.fork()
                 # With other company the same sums may be taken in another order: a run that goes on from here
                 # after a kill has to find itself in the same.
-                if live and (signals or live != before or live[0].job.checkpoints.due()):
+                if not live:
+                    break
+                stop, due = parallel.largest(signals.first(), live[0].due())
+                if stop or due or live != before:
                     for trainee in list(live):
-                        with own(trainee):
+                        with own(trainee), parallel.together():
                             trainee.save()
-                    for trainee in list(live) if signals else []:
-                        at = f"after step {trainee.spent.step} of {trainee.plan.steps}"
-                        end(trainee, "interrupted", f"{signals[0]} {at}")
+                    for trainee in list(live) if stop and not signals.handed_on() else []:
+                        end(trainee, "interrupted", stopped(trainee, stop))
         except Exception as error:
             for trainee in list(live):
                 end(trainee, "failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             for trainee in list(live):
-                end(trainee, "interrupted", "stopped at once, without a checkpoint")
+                end(trainee, "interrupted", stopped(trainee, signals.first()))
     if errors:
         raise errors[0]
     return [ended.get(job.labels.run) or Run.load(job.directory) for job in jobs]
 
 
+def _parallel(jobs: Sequence[Job]) -> Parallel:
+    """How the processes share the one run, if there are several."""
+    if len(jobs) > 1 and not all(isinstance(job.parallel, Alone) for job in jobs):
+        raise BadInput("several runs in one process and several processes for one run exclude each other")
+    return jobs[0].parallel
+
+
 def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
-    return Step(models, precision=job.precision, compile=job.compile, device=job.device, clip=job.clip)
+    return Step(
+        models,
+        precision=job.precision,
+        compile=job.compile,
+        device=job.device,
+        clip=job.clip,
+        parallel=job.parallel,
+    )
 
 
 def _fit(trainees: Sequence[Trainee]) -> None:
@@ -138,24 +175,3 @@ def _lead(live: Sequence[Trainee]) -> None:
             together = trainee.spent.step == leader.spent.step and not trainee.parts()
             if trainee is not leader and together:
                 trainee.follow(leader)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second SIGINT is not waited out."""
-    received: list[str] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may set handlers
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,10 +3,12 @@
 import json
 import logging
 import math
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
 from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
+from scalelaw.parallel import ALONE, Parallel
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
-from scalelaw.provenance import provenance
-from scalelaw.run import METRICS, RECORD, Run, read_metrics, write_atomically
+from scalelaw.provenance import provenance, utc
+from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
 from scalelaw.shape import Shape
 from scalelaw.step import autocast, check
 from scalelaw.tracking import Guarded, Tracker
@@ -50,7 +53,7 @@ class Job:
 
     window: tokens a row. rows: rows a batch. clip: global gradient norm. log_every: steps between rows of the
     metrics file, each with the mean training loss since the last, so none goes unrecorded. precision,
-    compile, device: as `scalelaw.step.Step` takes them.
+    compile, device, parallel: as `scalelaw.step.Step` takes them.
     """
 
     directory: Path
@@ -74,11 +77,17 @@ class Job:
     precision: str
     compile: bool
     device: str
+    parallel: Parallel = ALONE
 
     def finished(self) -> Run | None:
-        """The record of this very run, if it is there and finished; an unreadable one is trained over."""
+        """The record of this very run, if it is there and finished; a torn one is trained over.
+
+        Raises BadInput for one that a later version wrote: what it holds is not ours to write over.
+        """
         try:
             done = Run.load(self.directory) if (self.directory / RECORD).exists() else None
+        except NewerRecord as error:
+            raise BadInput(str(error)) from error
         except ValueError as error:
             log.warning("%s; the run starts again from its checkpoint", error)
             return None
@@ -106,6 +115,9 @@ class Spent:
     parent: str | None = None
     shared: int = 0
     """Steps that another run, the parent, computed for this one."""
+    rows: int = 0
+    """Those of the metrics file so far."""
+    started: str = field(default_factory=utc)
 
 
 class Diverged(Exception):
@@ -122,9 +134,12 @@ class Trainee:
         job.objective.check(job.window)
         job.evaluation.given(job.window)
         check(job.precision, job.device, job.clip)
+        job.parallel.check(job.rows)
         self.job = job
         torch.manual_seed(job.seed)
-        self.model = job.architecture(job.shape, job.source.vocab_size).to(job.device)
+        model = job.architecture(job.shape, job.source.vocab_size)
+        self.model = job.parallel.place(model, job.device)
+        self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
@@ -141,12 +156,15 @@ class Trainee:
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
         job = self.job
-        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
-            (job.directory / stale).unlink(missing_ok=True)
-        if saved := job.checkpoints.load(job.directory, job.labels.run):
+        if saved := job.checkpoints.load(job.directory, job.labels.run, self.metrics.check):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
+        if not self.writes:
+            return
+        for stale in (RECORD, PROGRESS):  # what an earlier start left says nothing of this one
+            (job.directory / stale).unlink(missing_ok=True)
         kept = self.metrics.open(keep_until=self.spent.step)
+        self.spent.rows = len(kept)
         self.tracker.start(
             run=job.labels.run,
             name=job.labels.name,
@@ -185,10 +203,21 @@ class Trainee:
         spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
         if spent.step in self.evaluate_after or spent.step % self.job.log_every == 0:
             self._write(factor, norm)
-        if self.progress.due():
+        if self.writes and self.progress.due():
             rate = (self.leader or self).rate()
             left = (self.plan.steps - spent.step) * self.batch_tokens / rate
-            self.progress.show(State(spent.step, self.plan.steps, total / targets, rate, left))
+            self.progress.show(
+                State(
+                    step=spent.step,
+                    steps=self.plan.steps,
+                    loss=total / targets,
+                    rate=rate,
+                    left=left,
+                    flops=spent.flops,
+                    N=self.counts["non_embedding"],
+                    architecture=self.job.labels.architecture,
+                )
+            )
 
     def _write(self, factor: float, norm: float) -> None:
         spent = self.spent
@@ -203,8 +232,10 @@ class Trainee:
         spent.loss_sum, spent.loss_count = 0.0, 0
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
-        self.metrics.write(row)
-        self.tracker.log(row)
+        spent.rows += 1
+        if self.writes:
+            self.metrics.write(row)
+            self.tracker.log(row)
 
     def _evaluate(self) -> dict[str, float]:
         job, start = self.job, time.monotonic()
@@ -240,10 +271,18 @@ class Trainee:
         kept = self.leader or self
         if self.leader is not None:
             self.spent.shared = self.spent.step
-        state = pack(kept.model, kept.optim)
-        self.job.checkpoints.save(
-            self.job.directory, self.job.labels.run, self.spent.step, state, asdict(self.spent)
-        )
+        job, parallel = self.job, self.job.parallel
+        if self.writes:
+            self.metrics.sync()
+        # Each process has a clock of its own, but the files of one checkpoint carry one state.
+        state = parallel.told(asdict(self.spent))
+        if parallel.part is not None:
+            tensors, step = pack(kept.model, kept.optim), self.spent.step
+            job.checkpoints.save(job.directory, job.labels.run, step, tensors, state, part=parallel.part)
+
+    def due(self) -> bool:
+        """Whether a checkpoint is: by the first process's clock."""
+        return self.writes and self.job.checkpoints.due()
 
     def done(self) -> bool:
         return self.spent.step >= self.plan.steps
@@ -259,6 +298,8 @@ class Trainee:
     def end(self, status: str, reason: str | None) -> Run:
         """Write the record; a finished run needs its checkpoints no more."""
         job, spent, D = self.job, self.spent, self.spent.step * self.batch_tokens
+        if lost := self.metrics.close():
+            status, reason = ("failed", lost) if status == "finished" else (status, reason)
         timing = {
             "seconds": spent.seconds,
             "evaluation_seconds": spent.evaluating,
@@ -295,11 +336,16 @@ class Trainee:
             bits_per_byte=self.final.get("bits_per_byte"),
             parent=spent.parent,
             timing=timing,
-            provenance=provenance(job.labels.command) | {"data": job.source.manifest},
+            provenance=provenance(job.labels.command)
+            | {"data": job.source.manifest, "processes": job.parallel.world},
             config=dict(job.config),
+            started=spent.started,
+            ended=utc(),
+            host=platform.node(),
         )
+        if not self.writes:
+            return run
         run.save(job.directory)
-        self.metrics.close()
         self.tracker.finish(status=status, summary=run.row())
         if run.finished:
             job.checkpoints.clear(job.directory)
@@ -311,28 +357,52 @@ class Trainee:
 
 
 class _Metrics:
-    """The append-only metrics file. Rows past the checkpoint resumed from are dropped: they come again."""
+    """The append-only metrics file. Rows past the checkpoint resumed from, and all from the first torn one
+    on, are dropped: they come again."""
 
     def __init__(self, directory: Path) -> None:
         self.directory, self.file = directory, None
 
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises ValueError when the file lacks rows that a checkpoint of this state counts on: no step after
+        it would write them again."""
+        there, counted = len(self._until(state["step"])), state.get("rows")
+        if counted not in (None, there):  # checkpoints did not always count them
+            raise ValueError(f"{METRICS} has {there} of the {counted} rows written before it")
+
     def open(self, *, keep_until: int) -> list[dict[str, Any]]:
-        """Returns the rows that are kept."""
-        kept = [row for row in read_metrics(self.directory) if row["step"] <= keep_until]
-        path = self.directory / METRICS
+        """Ready to be written to after the rows up to that step, which it returns."""
+        kept, path = self._until(keep_until), self.directory / METRICS
         write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
         self.file = path.open("a", encoding="utf-8")
         return kept
+
+    def _until(self, step: int) -> list[dict[str, Any]]:
+        return [row for row in intact(self.directory)[0] if row.get("step", math.inf) <= step]
 
     def write(self, row: dict[str, Any]) -> None:
         assert self.file is not None
         self.file.write(json.dumps(row) + "\n")
         self.file.flush()
 
-    def close(self) -> None:
-        with suppress(OSError):  # on a full disk, what could not be written was an error already
-            if self.file is not None:
+    def sync(self) -> None:
+        """On the disk, so that what is written there next may count on it."""
+        assert self.file is not None
+        os.fsync(self.file.fileno())
+
+    def close(self) -> str | None:
+        """Why rows may not have reached the disk, if so; network folders say it only now."""
+        if self.file is None:
+            return None
+        try:
+            self.sync()
+        except OSError as error:
+            return f"{type(error).__name__}: {error}"
+        finally:
+            with suppress(OSError):  # on a full disk, what could not be written was an error already
                 self.file.close()
+            self.file = None
+        return None
 
 
 def whole(key: str, value: object, *, at_least: int) -> None:

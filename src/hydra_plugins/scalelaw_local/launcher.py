@@ -1,111 +1,107 @@
-"""One process a run, or a few of one shape, so many at a time; what dies is failed rows, no dead sweep."""
+"""Runs on this machine: every config frozen first, then so many at a time; what dies is failed rows, no dead
+sweep. (Hydra looks for plugins in every module here, and loads it anew, unless its name begins with "_".)"""
 
 import json
-import multiprocessing
 import os
+import pkgutil
 import signal
 import sys
-import threading
-import time
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import connection
-from multiprocessing.process import BaseProcess
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from importlib import import_module
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from hydra_plugins.scalelaw_local._composer import Composer
+from hydra_plugins.scalelaw_local._pool import Pool, cores
+from hydra_plugins.scalelaw_local._worker import LOG, Job, Task
 from hydra_plugins.scalelaw_local.view import View
-from scalelaw.run import RECORD, Run
+from scalelaw.provenance import commit
+from scalelaw.run import RECORD, Run, write_atomically
 
-LOG = "log.txt"
-GRACE = 30.0  # seconds a run gets to write its checkpoint when the sweep is stopped
-# Read when a process starts, so they are set before the workers are: every run computes on its own threads,
-# and freed blocks stay in the process instead of being mapped and zeroed anew at each step.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 32),
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-}
+SWEEP = "sweep.json"  # in the study's folder: what was started, for those who look on from elsewhere
 
 
-@dataclass(frozen=True)
-class Job:
-    index: int
-    name: str
-    directory: Path
-    config: DictConfig
+class Workers(Protocol):
+    """Who runs the bundles: processes of this machine, or a cluster's engine."""
 
-    def key(self, apart: Sequence[str]) -> str:
-        """The same for jobs that differ in the keys `apart` alone."""
-        kept = {key: value for key, value in self.config.items() if key not in ("hydra", *apart)}
-        return json.dumps(OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True)
+    def run(
+        self,
+        bundles: Sequence[list[Job]],
+        *,
+        started: Callable[[Job], None],
+        ended: Callable[[list[Job], str | None], list[list[Job]]],
+        tick: Callable[[], None],
+        interval: float,
+    ) -> None:
+        """As `Pool.run`."""
+        ...
 
-    def record(self) -> Run | None:
-        """What the run left, if it can be read; a torn record is no record."""
-        try:
-            return Run.load(self.directory) if (self.directory / RECORD).exists() else None
-        except ValueError:
-            return None
+    def close(self) -> None: ...
 
 
-class LocalLauncher(Launcher):
-    """Composes every job first, then runs them through a fork server that has torch imported already.
+class StudyLauncher(Launcher):
+    """Composes every job first, then has those that are not finished run, each to a row of its own.
 
-    slots: processes at a time; None: one for each core. together: runs that one process trains side by side,
-    at most, where they differ in the keys `apart` alone. prepare: full name of the function that makes of a
-    config what `train`, another, takes a list of.
+    together: runs that one worker trains side by side, at most, where they differ in the keys `apart` alone.
+    retries: times a run starts again, from its checkpoint, when its process was killed or its time was up.
+    prepare: full name of the function that makes of a config what `train`, another, takes a list of. cost: of
+    the one that predicts a config's FLOPs.
     """
 
     def __init__(
-        self,
-        slots: int | None,
-        together: int,
-        apart: Sequence[str],
-        prepare: str,
-        train: str,
-        preload: Sequence[str],
+        self, *, together: int, apart: Sequence[str], retries: int, prepare: str, train: str, cost: str
     ) -> None:
-        if not isinstance(together, int) or together < 1:
-            raise HydraException(f"hydra.launcher.together is a whole number from 1 on, not {together!r}")
-        self.slots = slots or os.cpu_count() or 1
-        self.together, self.apart = together, list(apart)
-        self.functions = (prepare, train)
-        self.preload = list(preload)
+        _whole("together", together, at_least=1)
+        _whole("retries", retries, at_least=0)
+        self.together, self.apart, self.retries = together, list(apart), retries
+        self.prepare, self.train, self.cost = prepare, train, cost
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
+
+    @abstractmethod
+    def workers(self, task: Task, config: DictConfig) -> Workers: ...
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        assert self.config is not None
         setup_globals()
-        jobs = self._compose(job_overrides, initial_job_idx)
-        waiting = [job for job in jobs if not ((run := job.record()) and run.finished)]
-        outcomes: dict[int, str | None] = {job.index: None for job in jobs}
-        with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
-            if waiting:
-                outcomes |= self._run(waiting, view)
-        return [self._job_return(job, outcomes[job.index]) for job in jobs]
+        task = Task(self.prepare, self.train, commit(), self.hydra_context)
+        workers = self.workers(task, self.config)
+        with _terminated_as_exit():
+            try:
+                jobs = self._compose(job_overrides, initial_job_idx)
+                costs = self._costs(jobs)
+                self._announce(jobs, costs, task.commit)
+                waiting = [job for job in jobs if not ((run := record(job)) and run.finished)]
+                outcomes: dict[int, str | None] = {job.index: None for job in jobs}
+                with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
+                    outcomes |= self._run(workers, waiting, costs, view)
+            finally:
+                workers.close()
+        return [_job_return(job, outcomes[job.index]) for job in jobs]
 
     def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
         """Freeze every config before anything runs; two jobs in one directory are an error of the study."""
         assert self.hydra_context is not None
         assert self.config is not None
+        compose = Composer(self.hydra_context.config_loader, self.config)
         jobs: dict[Path, Job] = {}
         for index, overrides in enumerate(job_overrides, start=first):
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            config = compose(overrides)
             with open_dict(config):
                 config.hydra.job.id, config.hydra.job.num = str(index), index
             HydraConfig.instance().set_config(config)
@@ -115,79 +111,164 @@ class LocalLauncher(Launcher):
             jobs[directory] = Job(index, directory.name, directory, config)
         return list(jobs.values())
 
-    def _run(self, waiting: list[Job], view: View) -> dict[int, str | None]:
+    def _costs(self, jobs: Sequence[Job]) -> dict[int, float | None]:
+        """Predicted FLOPs of each; None where the config is wrong, which its own log will say."""
+        cost = get_method(self.cost)
+        found: dict[int, float | None] = {}
+        for job in jobs:
+            HydraConfig.instance().set_config(job.config)
+            try:
+                found[job.index] = cost(job.config)
+            except Exception:
+                found[job.index] = None
+        return found
+
+    def _announce(self, jobs: Sequence[Job], costs: dict[int, float | None], commit: str | None) -> None:
+        """Leave the list of all runs: those that have not begun have left nothing else. What earlier starts
+        of the study were about stays in it."""
+        assert self.config is not None
+        path = Path(self.config.hydra.sweep.dir) / SWEEP
+        about = {
+            "command": " ".join(["python -m experiments.train", *sys.argv[1:]]),
+            "commit": commit,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        runs: dict[str, dict[str, Any]] = {}
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            runs = {run["name"]: run for run in json.loads(path.read_text())["runs"]}
+        for job in jobs:
+            directory = os.path.relpath(job.directory, path.parent)
+            runs[job.name] = {"name": job.name, "directory": directory, "flops": costs[job.index]}
+        write_atomically(path, json.dumps(about | {"runs": list(runs.values())}, indent=1) + "\n")
+
+    def _run(
+        self, workers: Workers, waiting: list[Job], costs: dict[int, float | None], view: View
+    ) -> dict[int, str | None]:
         """Run the jobs; for each index None when it finished, else why it did not."""
-        os.environ.update(ENVIRONMENT)
-        kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        context: Any = multiprocessing.get_context(kind)
-        if kind == "forkserver":
-            context.set_forkserver_preload(self.preload)
-        queue, running = self.bundles(waiting), dict[int, tuple[BaseProcess, list[Job]]]()
         outcomes: dict[int, str | None] = {}
-        before = signal.signal(signal.SIGTERM, _exit_on_signal)
-        try:
-            while queue or running:
-                while queue and len(running) < self.slots:
-                    jobs = queue.pop(0)
-                    for job in jobs:
-                        job.directory.mkdir(parents=True, exist_ok=True)
-                        view.started(job.name, job.directory)
-                    process = context.Process(target=_work, args=(self.functions, self.hydra_context, jobs))
-                    process.start()
-                    running[process.sentinel] = (process, jobs)
-                for sentinel in connection.wait(list(running), timeout=view.interval):
-                    process, jobs = running.pop(sentinel)  # pyright: ignore[reportArgumentType]
-                    process.join()
-                    for job in jobs:
-                        run, why = _outcome(job, process.exitcode)
-                        outcomes[job.index] = why
-                        view.ended(job.name, run, why)
-                view.refresh()
-        finally:
-            for process, _ in running.values():
-                process.terminate()
-            deadline = time.monotonic() + GRACE
-            for process, _ in running.values():
-                process.join(max(0.0, deadline - time.monotonic()))
-                process.kill()  # does nothing to one that has ended
-            signal.signal(signal.SIGTERM, before)
+        left = {job.index: self.retries for job in waiting}
+
+        def started(job: Job) -> None:
+            view.started(job.name, job.directory)
+
+        def ended(jobs: list[Job], why: str | None) -> list[list[Job]]:
+            again = []
+            for job in jobs:
+                run, reason = outcome(job, why)
+                killed = why is not None or (run is not None and run.status == "interrupted")
+                if killed and reason is not None and left[job.index]:
+                    left[job.index] -= 1
+                    view.again(job.name, reason)
+                    again.append([job])  # alone: what killed the bundle may have been another's
+                else:
+                    outcomes[job.index] = reason
+                    view.ended(job.name, run, reason)
+            return again
+
+        def costly(bundle: list[Job]) -> float:
+            return sum(inf if (cost := costs[job.index]) is None else cost for job in bundle)
+
+        # What is wrong in a config shows at once, and the longest work does not come last and alone.
+        bundles = sorted(self.bundles(waiting), key=costly, reverse=True)
+        workers.run(bundles, started=started, ended=ended, tick=view.refresh, interval=view.interval)
         return outcomes
 
     def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
-        """What one process trains: jobs of one key, as many as may be together, those that differ in their
-        budget alone next to each other. In the order of the study."""
+        """What one worker trains at a time: jobs that differ in the keys `apart` alone, as many as may be
+        together, those that differ in their budget alone next to each other. In the order of the study."""
         if self.together == 1:
             return [[job] for job in jobs]
         alike: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
-            families = alike.setdefault(job.key(self.apart), {})
-            families.setdefault(job.key(["budget"]), []).append(job)
+            families = alike.setdefault(_key(job, self.apart), {})
+            families.setdefault(_key(job, ["budget"]), []).append(job)
         bundles = []
         for families in alike.values():
             group = [job for family in families.values() for job in family]
             bundles += [group[i : i + self.together] for i in range(0, len(group), self.together)]
         return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
 
-    def _job_return(self, job: Job, why: str | None) -> JobReturn:
-        result = JobReturn()
-        result.overrides = list(job.config.hydra.overrides.task)
-        result.cfg, result.hydra_cfg = job.config, job.config
-        result.working_dir, result.task_name = str(job.directory), job.name
-        result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
-        result.return_value = None if why is None else HydraException(f"{job.name}: {why}")
-        return result
+
+class LocalLauncher(StudyLauncher):
+    """Workers on this machine that live as long as the sweep.
+
+    slots: workers; None: one for each core, `threads` being 1, or for each part of a GPU. slots_per_gpu: of
+    those. timeout: seconds a run may take, None for no limit. preload: modules that workers find imported;
+    "package.*" stands for all modules of a package.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int | None,
+        slots_per_gpu: int,
+        timeout: float | None,
+        preload: Sequence[str],
+        **study: Any,
+    ) -> None:
+        super().__init__(**study)
+        _whole("slots", 1 if slots is None else slots, at_least=1)
+        _whole("slots_per_gpu", slots_per_gpu, at_least=1)
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"hydra.launcher.timeout is a positive number of seconds, not {timeout!r}")
+        self.slots, self.slots_per_gpu, self.timeout = slots, slots_per_gpu, timeout
+        self.preload = list(preload)
+
+    def workers(self, task: Task, config: DictConfig) -> Pool:
+        preload = list(modules(self.preload))
+        slots = self.places(config)
+        return Pool(task, slots, threads=config.threads, preload=preload, timeout=self.timeout)
+
+    def places(self, config: DictConfig) -> list[dict[str, str]]:
+        """The environment of each worker: on GPUs each sees one."""
+        if not str(config.device).startswith("cuda"):
+            return [{}] * (self.slots or max(1, cores() // config.threads))
+        import torch  # only it knows how many there are
+
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
+        if not gpus:
+            raise HydraException("device=cuda: torch sees no GPU")
+        places = self.slots or len(gpus) * self.slots_per_gpu
+        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(places)]
 
 
-def _outcome(job: Job, exitcode: int | None) -> tuple[Run | None, str | None]:
-    """The record a process left and, where it did not finish, the reason in one line."""
-    run = job.record()
+def record(job: Job) -> Run | None:
+    """What the run left, if it can be read; a torn record is no record."""
+    try:
+        return Run.load(job.directory) if (job.directory / RECORD).exists() else None
+    except ValueError:
+        return None
+
+
+def outcome(job: Job, why: str | None) -> tuple[Run | None, str | None]:
+    """The record a job left and, where it did not finish, the reason in one line. why: its worker did not
+    come back."""
+    run = record(job)
     if run is not None and run.finished:
         return run, None
-    if exitcode is not None and exitcode < 0:
-        return run, f"killed by {signal.Signals(-exitcode).name}"
+    if why is not None:
+        return run, why
     if run is not None and run.reason:
         return run, f"{run.status}: {run.reason}"
     return run, f"{_last_line(job.directory / LOG)} ({job.directory / LOG})"
+
+
+def _key(job: Job, apart: Sequence[str]) -> str:
+    """The same for jobs that differ in the keys `apart` alone."""
+    kept = {key: value for key, value in job.config.items() if key not in ("hydra", *apart)}
+    return json.dumps(OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True)
+
+
+def _job_return(job: Job, why: str | None) -> JobReturn:
+    result = JobReturn()
+    result.overrides = list(job.config.hydra.overrides.task)
+    result.cfg, result.hydra_cfg = job.config, job.config
+    result.working_dir, result.task_name = str(job.directory), job.name
+    result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
+    run = record(job)  # its loss is what optimising sweepers ask for
+    result.return_value = run and run.loss if why is None else HydraException(f"{job.name}: {why}")
+    return result
 
 
 def _last_line(path: Path) -> str:
@@ -195,64 +276,29 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else "ended without a word"
 
 
-def _work(functions: tuple[str, str], hydra_context: HydraContext, jobs: list[Job]) -> None:
-    """A worker's whole life: its jobs, what they say in their own logs, its parent watched."""
-    threading.Thread(target=_follow_parent, daemon=True).start()
-    setup_globals()
-    prepare, train = map(get_method, functions)
-    ready = [(job, made) for job in jobs if (made := _prepared(job, prepare, hydra_context)) is not None]
-    if not ready:
-        sys.exit(1)
-    first = ready[0][0]
-    for job, _ in ready[1:]:
-        with (job.directory / LOG).open("a") as log:
-            log.write(f"trained side by side with {first.name}, whose log has the rest\n")
-    with _speaking_in(first.directory / LOG):
-        try:
-            runs = train([made for _, made in ready])
-        except Exception as error:
-            traceback.print_exception(error)
-            sys.exit(1)
-        if len(ready) < len(jobs) or not all(run.finished for run in runs):
-            sys.exit(1)
+def modules(preload: Sequence[str]) -> Iterator[str]:
+    for name in preload:
+        if not name.endswith(".*"):
+            yield name
+            continue
+        package: Any = import_module(name.removesuffix(".*"))
+        yield from (module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
 
 
-def _prepared(job: Job, prepare: TaskFunction, hydra_context: HydraContext) -> Any:
-    """What `prepare` makes of the job's config; None when it cannot, and the job's log says why."""
-    with _speaking_in(job.directory / LOG):
-        JobRuntime.instance().set("name", job.config.hydra.job.name)
-        result = run_job(
-            task_function=prepare,
-            config=job.config,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            hydra_context=hydra_context,
-            configure_logging=True,
-        )
-        if result.status == JobStatus.FAILED:
-            error: Any = result._return_value
-            traceback.print_exception(error)
-            return None
-        return result.return_value
+def _whole(key: str, value: object, *, at_least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ValueError(f"hydra.launcher.{key} is a whole number from {at_least} on, not {value!r}")
 
 
 @contextmanager
-def _speaking_in(path: Path) -> Iterator[None]:
-    """What this process writes goes to the file: what libraries write beside Python, too."""
-    with path.open("a", buffering=1) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-        sys.stdout = sys.stderr = log
+def _terminated_as_exit() -> Iterator[None]:
+    """SIGTERM to the sweep is an exception in it, so that its workers are stopped in order."""
+
+    def handle(number: int, frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
         yield
-
-
-def _follow_parent() -> None:
-    """When the sweep dies, even by SIGKILL, its runs stop too, each with a checkpoint."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _exit_on_signal(number: int, frame: Any) -> None:
-    raise SystemExit(128 + number)
+    finally:
+        signal.signal(signal.SIGTERM, before)

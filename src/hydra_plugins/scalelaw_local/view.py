@@ -28,6 +28,7 @@ class View:
         self.waiting = list(waiting)
         self.running: dict[str, Path] = {}
         self.past: list[tuple[str, ...]] = []
+        self.failures: list[tuple[str, str]] = []
         self.start = time.monotonic()
         # No refresh thread: the process that forks workers stays single-threaded.
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
@@ -45,6 +46,11 @@ class View:
         if self.live:
             self.refresh()
             self.live.stop()
+        if self.failures:
+            table = Table("not finished", "why", box=None, padding=(0, 2))
+            for failure in self.failures:
+                table.add_row(*failure)
+            self.console.print(table, highlight=False, soft_wrap=True)
         ended = f"{self.done} finished, {self.skipped} skipped, {self.failed} failed"
         self._say(f"{ended}, {len(self.running)} stopped, {_span(time.monotonic() - self.start)}")
 
@@ -53,6 +59,12 @@ class View:
         self.running[name] = directory
         if not self.live:
             self._say(f"started   {name}")
+
+    def again(self, name: str, why: str) -> None:
+        """A run that was stopped goes back to the end of the queue."""
+        del self.running[name]
+        self.waiting.append(name)
+        self._say(f"again     {name}: {why}")
 
     def ended(self, name: str, run: Run | None, why: str | None) -> None:
         del self.running[name]
@@ -65,6 +77,7 @@ class View:
         else:
             self.failed += 1
             self.past.append((name, "FAILED"))
+            self.failures.append((name, why or "no loss"))
             what = f"FAILED    {name}: {why or 'no loss'}"
         if not self.live or why is not None:
             self._say(f"{what} [{self.skipped + self.done + self.failed}/{self.total}]")

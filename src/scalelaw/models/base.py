@@ -62,12 +62,14 @@ class LanguageModel(nn.Module, ABC):
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         """Forward matmul and attention FLOPs of one row of a batch whose longest prefix is `prefix`."""
 
+    def blocks(self) -> list[nn.Module]:
+        """Those of all stacks, in the order they are computed in."""
+        return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
+
     def compile_parts(self) -> None:
         """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax."""
-        for module in self.modules():
-            if isinstance(module, Stack):
-                for block in module.blocks:
-                    block.compile()
+        for block in self.blocks():
+            block.compile()
         self.exponentials = torch.compile(exponentials)
 
     def head_flops(self, positions: int) -> int:

@@ -1,0 +1,30 @@
+"""A study through an engine that others run: what the local launcher does, with its workers elsewhere."""
+
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.scalelaw_local._worker import Task
+from hydra_plugins.scalelaw_local.launcher import StudyLauncher, Workers
+
+STUDY = ("together", "apart", "retries", "prepare", "train", "cost")
+
+
+class EngineLauncher(StudyLauncher):
+    """engine: full name of the class that hands bundles of runs to the engine. extra: of this package, which
+    brings the engine. Other keys are the engine's own, or those of every study."""
+
+    def __init__(self, *, engine: str, extra: str, **knobs: Any) -> None:
+        super().__init__(**{key: knobs.pop(key) for key in STUDY})
+        self.engine, self.extra = engine, extra
+        self.knobs = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in knobs.items()}
+
+    def workers(self, task: Task, config: DictConfig) -> Workers:
+        try:
+            engine = get_class(self.engine)
+        except ImportError:
+            message = f"{self.extra} is not installed: pip install 'scalelaw[{self.extra}]'"
+            raise HydraException(message) from None
+        return engine(task, **self.knobs)
