@@ -16,6 +16,7 @@ from training import LABELS, job, run
 from wandb_server import serving
 
 import scalelaw.trackers.wandb as mirror
+from analysis.tables.runs import load
 from experiments.sync import main as sync
 from scalelaw.run import RECORD, Run, read_metrics
 from scalelaw.trackers.wandb import WandB
@@ -46,6 +47,7 @@ def server(client, monkeypatch):
 
 def offline(directory: Path) -> list[dict]:
     """The records of the one offline W&B run below `directory`, by W&B's own reader."""
+    wandb.teardown()  # the writer is a process of its own
     (log,) = directory.rglob("offline-run-*/run-*.wandb")
     command = [Path(sys.executable).with_name("wandb"), "leet", "inspect", "--json", log]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
@@ -184,6 +186,7 @@ def test_a_server_that_dies_in_the_middle_gets_the_rest_later_and_once(
         assert re.fullmatch(f"run: {sent}", lines[0])
         assert lines[-1] == "2 of 2 are at the server, in project tests"
         whole(tmp_path / "runs/run")
+    assert load("wandb://team/tests", {"N": "N", "D": "D", "loss": "loss"}).run.tolist() == [record.run]
     (artifact,) = server.artifacts.values()
     assert artifact["state"] == "COMMITTED"
     assert server.files[f"/{artifact['digest']}/report.html"] == b"a page"

@@ -21,6 +21,7 @@ from analysis.tables.files import BadTable, flat
 
 # Also as pathlib leaves it, which takes two slashes for one.
 PROJECT = re.compile(r"wandb:/{1,2}(?P<path>[^/]+(/[^/]+)?)/?")
+REPORT = "report"  # job type of what carries a study's page, and trained nothing
 READERS = 4  # processes that read offline runs side by side: each takes about 0.4 s, most of it to start
 
 
@@ -65,6 +66,7 @@ def project(source: str, *, wanted: Collection[str], history: bool) -> pd.DataFr
                 history=list(run.scan_history()) if history else [],
             )
             for run in runs
+            if run.job_type != REPORT
         ]
     except (wandb.Error, ValueError, OSError) as error:
         raise BadTable(f"{source}: W&B did not give the runs ({one_line(error)})") from error

@@ -119,7 +119,10 @@ class WandB:
         return sent
 
     def publish(self, *, name: str, files: Sequence[Path], directory: Path) -> None:
-        """Send a study's files as the artifact `name`. W&B makes no new version of what it has already."""
+        """Send a study's files as the artifact `name` of a run of job type `report`, in no table of runs.
+
+        W&B makes no new version of what it has already.
+        """
         said = {"id": f"{name}-report", "name": name, "group": name, "job_type": "report"}
         session = self._session(dir=str(directory), **said)
         status = "failed"
@@ -128,9 +131,9 @@ class WandB:
             for file in files:
                 artifact.add_file(str(file))
             session.log_artifact(artifact).wait(timeout=int(self.patience))
-            session.summary["status"] = status = "report"  # no finished run, so in no fit
+            status = "finished"
         finally:
-            session.finish(exit_code=0 if status == "report" else 1)
+            session.finish(exit_code=0 if status == "finished" else 1)
 
     def listed(self) -> dict[str, Any]:
         """The project's runs at the server, by id; none where there is no such project yet.
