@@ -3,8 +3,8 @@
     python -m bench.launchers        # bench/results/launchers.json; a few minutes
 
 All train the same runs, one at a time each, with the W&B mirror offline as by default; the launchers take
-turns. The overhead of a run is what its sweep took on all cores beyond the seconds its runs say they trained and
-evaluated, per run.
+turns. The overhead of a run is what its sweep took on all cores beyond the seconds its runs say they trained
+and evaluated, per run.
 """
 
 import json
@@ -68,9 +68,8 @@ def main(arguments: Sequence[str]) -> None:
             "runs_per_minute": 60 * RUNS / seconds,
             "core_seconds_a_run_beyond_training": overhead,
         }
-        print(
-            f"{name}: {60 * RUNS / seconds:.1f} runs a minute, {overhead:.2f} core seconds a run beyond training"
-        )
+        rate = f"{60 * RUNS / seconds:.1f} runs a minute"
+        print(f"{name}: {rate}, {overhead:.2f} core seconds a run beyond training")
     result = {"provenance": provenance("python -m bench.launchers"), "runs": RUNS, "launchers": found}
     write_atomically(ROOT / "bench/results/launchers.json", json.dumps(result, indent=1) + "\n")
 
