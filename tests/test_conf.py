@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.identity import identity, run_id
+from experiments.plan import ratio
 from experiments.train import main as train
 from hydra_plugins.scalelaw_ladder.sweeper import plan
 from scalelaw.counting import count
@@ -60,7 +61,7 @@ def test_no_option_was_forgotten():
 def test_every_study_composes_to_distinct_runs(study):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
-        jobs = plan(axes, [])
+        jobs = plan(axes, [], lambda job: ratio([f"study={study}", *job]))
         ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in jobs}
     assert len(ids) == len(jobs)
 
