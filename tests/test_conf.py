@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments.identity import identity, run_id
+from experiments.planned import size
 from experiments.train import main as train
 from hydra_plugins.scalelaw_ladder.sweeper import plan
 from scalelaw.counting import count
@@ -63,7 +64,12 @@ def test_no_option_was_forgotten():
 def test_every_study_composes_to_distinct_runs(study):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
-        jobs = plan(axes, [])
+
+        def ratio(job: list[str]) -> float:
+            sizes = size(compose("train", [f"study={study}", *job]))
+            return sizes["D"] / sizes["N"]
+
+        jobs = plan(axes, [], ratio)
         assert len({tuple(job) for job in jobs}) == len(jobs)
         some = jobs[:: len(jobs) // 40 + 1]  # composing takes a tenth of a second
         ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in some}
