@@ -110,7 +110,8 @@ def _goal(law: Law, until: dict[str, Any]) -> Goal:
             f"study.until.{wrong[0]}: an adaptive study takes {', '.join(keys)}, and no other key"
         )
     widths = {name: width for name, width in until["widths"].items() if width is not None}
-    return Goal(law, **{**until, "widths": widths})
+    said: dict[str, Any] = until | {"widths": widths}
+    return Goal(law, **said)
 
 
 def _entry(number: int, decision: Decision, pool: Sequence[Candidate], taken: np.ndarray) -> dict[str, Any]:

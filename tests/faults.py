@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,3 +36,24 @@ class DieWithParent(DieOnce):
         parent = multiprocessing.parent_process()
         assert parent is not None
         os.kill(parent.pid, signal.SIGKILL)
+
+
+class Struck(CausalLM):
+    """Suffers, at the given batch, one fault whose file is in the folder: "kill" or "slow", each once."""
+
+    def __init__(self, *, faults: str, at: int, documents: bool) -> None:
+        super().__init__(documents=documents)
+        self.faults, self.left, self.slow = Path(faults), at, False
+
+    def __call__(self, windows, generator):
+        self.left -= 1
+        for fault in sorted(self.faults.iterdir()) if self.left == 0 else []:
+            with suppress(FileNotFoundError):  # another run was struck by this one
+                fault.unlink()
+                if fault.name == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                self.slow = True
+                break
+        if self.slow:
+            time.sleep(5)
+        return super().__call__(windows, generator)

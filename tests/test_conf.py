@@ -17,7 +17,8 @@ from scalelaw.counting import count
 from scalelaw.run import records
 
 CONF = ROOT / "conf"
-GROUPS = ["architecture", "objective", "shape", "budget", "optimizer", "schedule", "data/tokenizer"]
+GROUPS = ["architecture", "objective", "shape", "budget", "optimizer", "schedule"]
+GROUPS += ["data/tokenizer", "data/task"]
 # What an option needs beside itself: a corpus of some size, another objective, a value of its own kind.
 NEEDS = {
     "architecture=encoder_decoder": ["objective=prefix_lm"],
@@ -42,7 +43,8 @@ def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
     taken = {override.split("=")[0] for override in own}
     taken |= {"budget.D"} if option.startswith("budget") else set()
     tiny = [override for override in TINY if override.split("=")[0] not in taken]
-    assert call(train, monkeypatch, "data=text", book, *tiny, *own, f"output={tmp_path}") == 0
+    data = ["data=task", "window=32"] if option.startswith("data/task") else ["data=text", book]
+    assert call(train, monkeypatch, *tiny, *data, *own, f"output={tmp_path}") == 0
     ((_, run),) = records(tmp_path)
     assert run.finished
 
@@ -62,8 +64,10 @@ def test_every_study_composes_to_distinct_runs(study):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
         jobs = plan(axes, [])
-        ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in jobs}
-    assert len(ids) == len(jobs)
+        assert len({tuple(job) for job in jobs}) == len(jobs)
+        some = jobs[:: len(jobs) // 40 + 1]  # composing takes a tenth of a second
+        ids = {run_id(identity(compose("train", [f"study={study}", *job]))) for job in some}
+    assert len(ids) == len(some)
 
 
 def test_the_demo_is_what_it_says():
@@ -135,5 +139,5 @@ def test_architectures_and_objectives_meet_where_they_can(tmp_path, monkeypatch,
             f"objective={objective}",
             f"output={tmp_path}",
         )
-        assert code == int((architecture, objective) == ("encoder_decoder", "causal_lm"))
-    assert len(list(Path(tmp_path).rglob("run.json"))) == 5
+        assert code == int(architecture == "encoder_decoder" and objective in ("causal_lm", "answers"))
+    assert len(list(Path(tmp_path).rglob("run.json"))) == 10

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_one_run_that_breaks_is_one_failed_row(tmp_path, book):  # noqa: F811
     assert sum(run.finished for _, run in records(tmp_path / "outputs")) == 3
     logs = [path for path in tmp_path.rglob("log.txt") if "Traceback" in path.read_text()]
     assert len(logs) == 3
+
+
+def test_a_launcher_that_is_not_ours_reports_what_did_not_finish(tmp_path, book):  # noqa: F811
+    code, output = sweep(tmp_path, book, "hydra/launcher=basic", "optimizer.lr=0.003,1e30")
+    assert code == 1
+    assert "error: 3 of 6 runs did not finish; their logs say why" in output.splitlines()
+    statuses = sorted(run.status for _, run in records(tmp_path / "outputs"))
+    assert statuses == ["diverged"] * 3 + ["finished"] * 3
+
+
+@pytest.mark.parametrize(("launcher", "extra"), [("slurm", "submitit"), ("ray_tasks", "ray")])
+def test_an_engine_that_is_not_installed_is_named(tmp_path, book, launcher, extra):  # noqa: F811
+    if find_spec(extra):
+        pytest.skip(f"{extra} is installed")
+    code, output = sweep(tmp_path, book, f"hydra/launcher={launcher}")
+    assert code == 1
+    assert output.strip() == f"error: {extra} is not installed: pip install 'scalelaw[{extra}]'"
 
 
 def test_a_worker_killed_costs_its_run_only_and_goes_on_from_its_checkpoint(tmp_path, book):  # noqa: F811

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 import torch
-from training import LABELS, ROWS, SHAPE, STEPS, VOCAB, WINDOW, CausalDecoder, CausalLM, Chain, run
+from training import LABELS, ROWS, SHAPE, STEPS, VOCAB, WINDOW, CausalDecoder, CausalLM, Chain, job, run
 
 from scalelaw.budget import Flops, Tokens
 from scalelaw.checkpoint import Checkpoints
@@ -19,6 +19,7 @@ from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
 from scalelaw.run import METRICS, RECORD, Run, read_metrics
+from scalelaw.train import train
 from scalelaw.trainee import AHEAD
 
 ARCHITECTURES = {
@@ -86,7 +87,7 @@ def test_same_seed_same_bits_another_seed_other_losses(tmp_path):
     assert first.loss != other.loss
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
 @pytest.mark.parametrize("parts", ARCHITECTURES.values(), ids=ARCHITECTURES)
 def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, parts, number):
     undisturbed = run(tmp_path / "whole", **parts)
@@ -98,6 +99,54 @@ def test_a_stopped_run_resumes_to_the_same_bits(tmp_path, parts, number):
     assert resumed.row() == undisturbed.row()
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
     assert not list((tmp_path / "cut").glob("checkpoint-*"))
+
+
+@pytest.fixture
+def handler():
+    """Puts a handler of SIGUSR2 in place, as a cluster's engine does, for the time of a test."""
+    before = signal.getsignal(signal.SIGUSR2)
+    yield lambda function: signal.signal(signal.SIGUSR2, function)
+    signal.signal(signal.SIGUSR2, before)
+
+
+def test_an_engine_that_queues_a_job_again_finds_its_checkpoint(tmp_path, handler):
+    undisturbed = run(tmp_path / "whole")
+    found = []
+
+    def requeue(number, frame):
+        found.extend(path.name for path in (tmp_path / "cut").glob("checkpoint-*"))
+        raise SystemExit(-1)
+
+    handler(requeue)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", objective=Interrupting(CausalLM(), 5, signal.SIGUSR2))
+    assert found == ["checkpoint-000000005.safetensors"]
+    stopped = Run.load(tmp_path / "cut")
+    assert (stopped.status, stopped.reason) == ("interrupted", f"SIGUSR2 after step 5 of {STEPS}")
+    assert signal.getsignal(signal.SIGUSR2) is requeue
+    assert run(tmp_path / "cut").row() == undisturbed.row()
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+def test_a_signal_that_an_engine_passes_over_costs_a_checkpoint_and_nothing_else(tmp_path, handler):
+    undisturbed = run(tmp_path / "whole")
+    found = []
+    handler(lambda number, frame: found.extend((tmp_path / "cut").glob("checkpoint-*")))
+    gone_on = run(tmp_path / "cut", objective=Interrupting(CausalLM(), 5, signal.SIGUSR2))
+    assert len(found) == 1
+    assert gone_on.row() == undisturbed.row()
+
+
+def test_an_engine_that_gives_up_is_a_failed_run(tmp_path, handler):
+    def give_up(number, frame):
+        raise RuntimeError("timed out too many times")
+
+    handler(give_up)
+    with pytest.raises(RuntimeError):
+        run(tmp_path, objective=Interrupting(CausalLM(), 5, signal.SIGUSR2))
+    record = Run.load(tmp_path)
+    assert (record.status, record.step) == ("failed", 5)
+    assert record.reason == "RuntimeError: timed out too many times"
 
 
 def test_a_run_killed_between_checkpoints_loses_only_time(tmp_path):
@@ -221,6 +270,18 @@ def test_two_processes_do_not_train_one_run(tmp_path, monkeypatch):
     monkeypatch.setattr("scalelaw.claim.PATIENCE", 0.0)
     with claim(tmp_path), pytest.raises(BadInput, match="another process"):
         run(tmp_path)
+
+
+def test_a_run_that_another_process_has_does_not_keep_its_companions(tmp_path, monkeypatch):
+    monkeypatch.setattr("scalelaw.claim.PATIENCE", 0.0)
+    jobs = [
+        job(tmp_path / name, seed=seed, labels=replace(LABELS, run=name)) for seed, name in enumerate("ab")
+    ]
+    with claim(tmp_path / "a"), pytest.raises(BadInput, match="another process"):
+        train(jobs)
+    assert not (tmp_path / "a" / RECORD).exists()
+    assert Run.load(tmp_path / "b").finished
+    assert [done.finished for done in train(jobs)] == [True, True]
 
 
 def test_it_trains_outside_the_main_thread_too(tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 from scalelaw.run import METRICS, Run, read_metrics, records
 
 # Of the record, what holds at the run's end only; an evaluation before it has its own, or none.
-OF_THE_END = ("D_target", "loss_objective", "bits_per_byte")
+OF_THE_END = ("D_target", "loss_objective", "bits_per_byte", "bayes_loss")
 
 
 def rows(folder: Path, *, history: bool, unread: dict[str, str]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""One process a run directory, on whatever host: two trainings of the same run would tear each other's files.
+"""One process a run directory, on whatever host: two trainings of one run would tear each other's files.
 
-Claims are numbered files, `.claim-1`, `.claim-2`, ..., and the highest number holds. Each is created
-exclusively (O_EXCL, which holds on a shared folder too), written by its owner alone and never removed. So of
-all who find a claim given up at once, one gets the next number, and none can take away another's.
+Claims are files, `.claim-1`, `.claim-2`, ..., and the highest number holds. Each is created exclusively
+(O_EXCL, which holds on a shared folder too), written by its owner alone and never removed. So of all who find
+one given up at once a single one gets the next number, and none can take away another's.
 """
 
 import json
@@ -28,8 +28,8 @@ PATIENCE = 15.0  # seconds a killed parent's last workers may take to notice and
 
 @dataclass(frozen=True)
 class Holder:
-    """Who has a claim. system: one kernel and its process ids; empty where there is no /proc to ask.
-    began: when the process did, in the kernel's ticks, since ids are given out again."""
+    """system: a kernel and a space of process ids; empty where there is no /proc. began: when the process
+    did, in the kernel's ticks, since ids are given out again."""
 
     host: str
     system: str
@@ -37,10 +37,6 @@ class Holder:
     began: str
     at: str
     released: bool = False
-
-    def dead(self) -> bool:
-        """Whether this system can tell that the process is gone."""
-        return self.system != "" and self.system == _system() and _began(self.pid) != self.began
 
 
 UNKNOWN = Holder(host="an unknown host", system="", pid=0, began="", at="")
@@ -68,8 +64,7 @@ def claim(directory: Path) -> Iterator[None]:
 def _acquire(directory: Path, me: Holder) -> int:
     number, watched, deadline = 1, None, time.monotonic() + PATIENCE
     while True:
-        path = _path(directory, number)
-        mine = False
+        path, mine = _path(directory, number), False
         with suppress(FileExistsError), path.open("x", encoding="utf-8") as file:
             mine = True
             json.dump(asdict(me), file)
@@ -77,13 +72,14 @@ def _acquire(directory: Path, me: Holder) -> int:
         if mine and not superseded:
             return number
         holder, beat = _read(path)
-        if superseded or holder.released or holder.dead() or _now(directory) - beat > STALE:
+        here = holder.system == me.system != ""
+        gone = _began(holder.pid) != holder.began if here else _now(directory) - beat > STALE
+        if superseded or holder.released or gone:
             number, watched = number + 1, None
             continue
         watched = watched or beat
         # Of a process elsewhere one sign of life must be seen: it may have died since it gave the last.
-        alive = holder.system == me.system != "" or beat != watched
-        if alive and time.monotonic() > deadline:
+        if (here or beat != watched) and time.monotonic() > deadline:
             who = f"process {holder.pid} on {holder.host}, since {holder.at}"
             raise BadInput(f"{directory} is being trained by another process: {who}")
         time.sleep(0.1)
@@ -93,7 +89,7 @@ def _beat(directory: Path, number: int, over: threading.Event) -> None:
     while not over.wait(HEARTBEAT):
         with suppress(OSError):  # the folder may come back
             os.utime(_path(directory, number))
-            # Paused or cut off for so long that another went on: every further write would tear its files.
+            # Paused or cut off so long that another went on: every write from here on would tear its files.
             if _path(directory, number + 1).exists() and not over.is_set():
                 log.critical("%s was taken over by another process; this one ends", directory)
                 os._exit(1)

@@ -3,8 +3,9 @@
 Tensor dimensions: B rows, T positions of a window, V vocabulary, E model width.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 IGNORE = -100  # the label torch's cross-entropy leaves out by default
 SEPARATOR = 0  # the token that ends a document, whatever the tokenizer
+ANSWER = 1  # the token after which a task's answer begins; in bytes a control character that no text holds
 
 
 class BadInput(ValueError):
@@ -91,6 +93,40 @@ class Source(Protocol):
 
     def validation(self, rows: int, *, window: int) -> Tensor:
         """The same `rows` validation windows each time, spread evenly over the validation tokens."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exam:
+    """Held-out items of a task, to be scored on their answers alone.
+
+    papers: by length, (n, Q + A) int64 questions, each ending in `ANSWER`, with their answers; and Q.
+    chance: exact match of the best answer given without the ability, measured on these items.
+    chance_nll, chance_brier: those of the answers' own token frequencies, a token.
+    memory: (facts, choices) where the items are facts, each with equally likely values. None: a rule.
+    """
+
+    papers: tuple[tuple[Tensor, int], ...]
+    chance: float
+    chance_nll: float
+    chance_brier: float
+    memory: tuple[int, int] | None = None
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """A source that also holds exams, by the names of their tasks."""
+
+    exams: Mapping[str, Exam]
+
+
+@runtime_checkable
+class Known(Protocol):
+    """A source of a language whose process is known."""
+
+    def bayes(self, rows: int, *, window: int) -> Tensor | None:
+        """(rows, window + 1) nats of every token of `validation`, given those before it, by the process
+        itself. None where it is not known after all."""
         ...
 
 

@@ -6,7 +6,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalelaw.contracts import IGNORE, Architecture, BadInput, Batch, Objective, Source
+from scalelaw.contracts import (
+    IGNORE,
+    Architecture,
+    BadInput,
+    Batch,
+    Exam,
+    Examined,
+    Known,
+    Objective,
+    Source,
+)
 
 CHUNK = 64  # rows a forward pass; bounds memory
 OBJECTIVE_SEED = 0  # the drawn splits of the validation loss are the same for every run
@@ -45,13 +55,25 @@ class Evaluation:
     def final(
         self, model: Architecture, source: Source, window: int, objective: Objective
     ) -> dict[str, float]:
-        """{"loss", "bits_per_byte", "loss_objective"} on the full validation windows."""
+        """{"loss", "bits_per_byte", "loss_objective"} on all validation windows; "bayes_loss" if known."""
         nll, tokens, text_bytes = self._targets(model, source, window, self.rows)
-        return {
+        bayes = self.bayes(source, window)
+        known = {} if bayes is None else {"bayes_loss": bayes}
+        return known | {
             "loss": nll / tokens,
             "bits_per_byte": nll / math.log(2) / text_bytes,
             "loss_objective": self._objective(model, source, window, objective),
         }
+
+    def scores(self, model: Architecture, source: Source) -> dict[str, dict[str, float]]:
+        """By task, what `score` says of the source's exams; empty where it has none."""
+        exams = source.exams if isinstance(source, Examined) else {}
+        return {name: score(model, exam) for name, exam in exams.items()}
+
+    def bayes(self, source: Source, window: int) -> float | None:
+        """The `loss` on all rows of whoever knows the language; None where no one does."""
+        nats = source.bayes(self.rows, window=window) if isinstance(source, Known) else None
+        return None if nats is None else float(nats[:, self.given(window) :].mean())
 
     def _targets(self, model: Architecture, source: Source, window: int, rows: int) -> tuple[float, int, int]:
         """Summed NLL in nats, target tokens, and the bytes of text they stand for."""
@@ -77,6 +99,34 @@ class Evaluation:
                 nll += float(model.nll(batch.to(_device(model))))
                 tokens += int((batch.labels != IGNORE).sum())
         return nll / tokens
+
+
+def score(model: Architecture, exam: Exam) -> dict[str, float]:
+    """How well the answers are known, each item read alone.
+
+    nll: nats an answer token. brier: (1 - p) ** 2 of the token that is right, 0 at best ("target Brier").
+    exact: share of items whose every token is the likeliest, which is what greedy decoding says. items: how
+    many. tokens: of an answer, on average. `chance`, `chance_nll`, `chance_brier`: what a guess scores.
+    bits: what is stored of facts, facts x log2(choices) less their NLL.
+    """
+    nll, brier, exact, tokens, items = 0.0, 0.0, 0, 0, 0
+    with torch.no_grad():
+        for paper, prefix in exam.papers:
+            for chunk in paper.split(CHUNK):
+                logits = model(conditional(chunk, prefix).to(_device(model))).double().cpu()  # (b, A, V)
+                right = chunk[:, prefix:]
+                log_p = logits.log_softmax(-1).gather(-1, right[..., None])[..., 0]
+                nll -= float(log_p.sum())
+                brier += float((1 - log_p.exp()).square().sum())
+                exact += int((logits.argmax(-1) == right).all(dim=1).sum())
+                tokens, items = tokens + right.numel(), items + len(right)
+    found = {"nll": nll / tokens, "brier": brier / tokens, "exact": exact / items}
+    guess = {"chance": exam.chance, "chance_nll": exam.chance_nll, "chance_brier": exam.chance_brier}
+    found |= guess | {"items": items, "tokens": tokens / items}
+    if exam.memory is not None:
+        facts, choices = exam.memory
+        found["bits"] = facts * (math.log2(choices) - nll / items / math.log(2))
+    return found
 
 
 def conditional(windows: Tensor, prefix: int) -> Batch:

@@ -55,6 +55,11 @@ class Run:
     loss: float | None
     loss_objective: float | None
     bits_per_byte: float | None
+    bayes_loss: float | None = None
+    """What `loss` would be for whoever knows the process that wrote the text, on the same tokens; exact. None
+    where no one does."""
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
     parent: str | None = None
     reason: str | None = None
     """Why the run is not finished, in one line; None when it is."""
@@ -82,9 +87,11 @@ class Run:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 
         What differs from one execution to the next and what is nested stays in the record; each entry of
-        `parameters` becomes `N_<name>`.
+        `parameters` becomes `N_<name>`. `bayes_loss` is there where it is known.
         """
         flat = {name: getattr(self, name) for name in FLAT}
+        if self.bayes_loss is not None:
+            flat["bayes_loss"] = self.bayes_loss
         return flat | {f"N_{name}": count for name, count in self.parameters.items()}
 
     def save(self, directory: Path) -> None:
@@ -126,7 +133,8 @@ class NewerRecord(ValueError):
 
 KNOWN = {f.name for f in fields(Run)}
 REQUIRED = {f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING}
-APART = ("parameters", "timing", "provenance", "config", "started", "ended", "host", "schema")
+APART = ("parameters", "timing", "provenance", "config", "scores", "bayes_loss", "started", "ended", "host")
+APART += ("schema",)
 FLAT = [f.name for f in fields(Run) if f.name not in APART]
 
 

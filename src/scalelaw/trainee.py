@@ -152,6 +152,7 @@ class Trainee:
         self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
         self.tracker = Guarded(job.tracker)
         self.final: dict[str, float] = {}
+        self.scores: dict[str, dict[str, float]] = {}
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
@@ -247,8 +248,9 @@ class Trainee:
                     raise Diverged(f"validation loss {found['loss']:g} at the end")
             else:
                 found = job.evaluation.curve(model, job.source, job.window)
+            self.scores = job.evaluation.scores(model, job.source)
         self.spent.evaluating += time.monotonic() - start
-        return found
+        return found | {f"{task}.{name}": v for task, all in self.scores.items() for name, v in all.items()}
 
     def follow(self, leader: "Trainee") -> None:
         """Let the leader compute until the schedules part: with the same seed and data the steps are the same
@@ -334,6 +336,8 @@ class Trainee:
             loss=self.final.get("loss"),
             loss_objective=self.final.get("loss_objective"),
             bits_per_byte=self.final.get("bits_per_byte"),
+            bayes_loss=self.final.get("bayes_loss"),
+            scores=self.scores if self.done() else {},
             parent=spent.parent,
             timing=timing,
             provenance=provenance(job.labels.command)

@@ -11,7 +11,6 @@ from typing import Protocol
 from hydra.core.utils import setup_globals
 
 from hydra_plugins.scalelaw_local._worker import Job, Task, run_bundle
-from scalelaw.provenance import freeze
 
 
 class Handle(Protocol):
@@ -61,11 +60,10 @@ class Engine(ABC):
 
 
 def work(task: Task, jobs: Sequence[Job]) -> None:
-    """What the engine runs."""
+    """What the engine runs. The record names the commit that is checked out when the job starts."""
     for job in jobs:
         job.directory.mkdir(parents=True, exist_ok=True)
     setup_globals()
-    freeze(task.commit)
     with _voice_given_back():
         run_bundle(task, jobs)
 

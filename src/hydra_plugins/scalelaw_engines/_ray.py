@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ray  # pyright: ignore[reportMissingImports] (an extra)
+import ray  # pyright: ignore[reportMissingImports]
 
 from hydra_plugins.scalelaw_engines._engine import Engine, work
 from hydra_plugins.scalelaw_local._worker import Job, Task

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from submitit import Job as Submitted  # pyright: ignore[reportMissingImports] (an extra)
-from submitit import SlurmExecutor  # pyright: ignore[reportMissingImports] (an extra)
-from submitit.helpers import DelayedSubmission  # pyright: ignore[reportMissingImports] (an extra)
+import submitit  # pyright: ignore[reportMissingImports]
 
 from hydra_plugins.scalelaw_engines._engine import Engine, work
 from hydra_plugins.scalelaw_local._worker import Job, Task
@@ -20,7 +18,7 @@ class Slurm(Engine):
 
     def __init__(self, task: Task, *, folder: str, max_num_timeout: int, **parameters: Any) -> None:
         self.work = Work(task)
-        self.executor = SlurmExecutor(folder, max_num_timeout=max_num_timeout)
+        self.executor = submitit.SlurmExecutor(folder, max_num_timeout=max_num_timeout)
         self.executor.update_parameters(**parameters)
 
     def submit(self, bundles: Sequence[list[Job]]) -> list["SlurmJob"]:
@@ -38,15 +36,15 @@ class Work:
     def __call__(self, jobs: list[Job]) -> None:
         work(self.task, jobs)
 
-    def checkpoint(self, jobs: list[Job]) -> DelayedSubmission:
+    def checkpoint(self, jobs: list[Job]) -> submitit.helpers.DelayedSubmission:
         """What submitit queues again when the job's time is up or it has to make room."""
-        return DelayedSubmission(self, jobs)
+        return submitit.helpers.DelayedSubmission(self, jobs)
 
 
 @dataclass
 class SlurmJob:
     jobs: list[Job]
-    submitted: Submitted
+    submitted: submitit.Job
 
     def begun(self) -> bool:
         return self.submitted.paths.stdout.exists()

@@ -1,9 +1,9 @@
 """A study through an engine that others run: what the local launcher does, with its workers elsewhere."""
 
+from importlib import import_module
 from typing import Any
 
 from hydra.errors import HydraException
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins.scalelaw_local._worker import Task
@@ -22,9 +22,10 @@ class EngineLauncher(StudyLauncher):
         self.knobs = {k: OmegaConf.to_container(v) if OmegaConf.is_config(v) else v for k, v in knobs.items()}
 
     def workers(self, task: Task, config: DictConfig) -> Workers:
+        module, name = self.engine.rsplit(".", 1)
         try:
-            engine = get_class(self.engine)
-        except ImportError:
+            engine = getattr(import_module(module), name)
+        except ModuleNotFoundError:
             message = f"{self.extra} is not installed: pip install 'scalelaw[{self.extra}]'"
             raise HydraException(message) from None
         return engine(task, **self.knobs)

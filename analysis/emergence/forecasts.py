@@ -1,0 +1,220 @@
+"""What small models say of large ones: forecasts of a score, each held to the sizes it did not see.
+
+The points within a factor 4 of the largest x are held out. Every forecaster is listed, those that lose to
+the two baselines, "same as the last" and a line in the logit, as well.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import least_squares
+from scipy.special import expit, logit
+
+from analysis.emergence.curves import Curve
+
+REACH = np.log10(4.0)
+FEWEST_SEEN = 5  # sizes
+CLIP = 1e-3  # scores are kept this far from 0 and 1 where a logarithm is taken
+PLACES, MOST_BREAKS = 15, 2
+BASELINES = ("same as the last", "logit line")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a forecaster is given: points in order of x (log10), the room between chance and 1, and x to
+    forecast at; pre-training losses and test-set sizes where the table has them."""
+
+    x: np.ndarray
+    y: np.ndarray
+    to: np.ndarray
+    floor: float
+    items: np.ndarray | None
+    loss: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """One forecaster's record on one curve: mean |error| on the held-out points, and the forecasts."""
+
+    task: str
+    metric: str
+    method: str
+    error: float
+    predicted: list[float]
+    measured: list[float]
+    x: list[float]
+    wins: bool | None
+    """Whether it is nearer than both baselines; None for a baseline."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def last(seen: Seen) -> np.ndarray:
+    """The mean score at the largest size seen."""
+    return np.full(len(seen.to), seen.y[seen.x >= seen.x[-1] - 1e-9].mean())
+
+
+def logit_line(seen: Seen) -> np.ndarray:
+    """A line in logit of the score against log x."""
+    return expit(np.polyval(np.polyfit(seen.x, logit(_inside(seen.y)), 1), seen.to))
+
+
+def power(seen: Seen) -> np.ndarray:
+    """Direct: a power law in the error, 1 - y = b x^-a."""
+    slope, level = np.polyfit(seen.x, np.log(1 - _inside(seen.y)), 1)
+    return 1 - np.exp(np.minimum(level + slope * seen.to, 0.0))
+
+
+def sigmoid(seen: Seen) -> np.ndarray:
+    """From the floor to a top at most 1, place and steepness free (Ruan et al. 2024, eq. 7, with a top)."""
+    return _sigmoid(seen.x, seen.y, seen.to, seen.floor)
+
+
+def broken(seen: Seen) -> np.ndarray:
+    """The log error as a line with up to two breaks, as many as BIC asks for: the broken power law of
+    Caballero et al. 2023 with corners, whose places can be searched in full."""
+    sizes = np.unique(seen.x)
+    places = np.linspace(sizes[1], sizes[-2], PLACES) if len(sizes) > 3 else np.array([])
+    log_error, m = np.log(1 - _inside(seen.y)), len(seen.x)
+    found = []
+    for breaks in range(min(MOST_BREAKS, (len(sizes) - 2) // 2) + 1):
+        for at in itertools.combinations(places, breaks):
+            left, _, rank, _ = np.linalg.lstsq(_hinges(seen.x, at), log_error, rcond=None)
+            squares = float(((log_error - _hinges(seen.x, at) @ left) ** 2).sum()) + m * CLIP**2
+            if rank == breaks + 2:
+                found.append((m * np.log(squares / m) + (2 * breaks + 2) * np.log(m), at, left))
+    _, at, left = min(found, key=lambda one: one[0])
+    return 1 - np.exp(np.minimum(_hinges(seen.to, at) @ left, 0.0))
+
+
+def _hinges(x: np.ndarray, breaks: Sequence[float]) -> np.ndarray:
+    return np.stack([np.ones_like(x), x, *(np.maximum(x - at, 0) for at in breaks)], axis=-1)
+
+
+def pass_until(seen: Seen) -> np.ndarray:
+    """log(-log y) is a line in log x (Hu et al. 2023, task scaling law), of scores above chance: of as many
+    small models as passed at all, each weighted by what its passes can resolve."""
+    risen = (seen.y - seen.floor) / (1 - seen.floor)
+    n = np.full(len(risen), 100.0) if seen.items is None else seen.items
+    passed = (risen > 0.5 / n) & (risen < 1 - 0.5 / n)
+    if len(np.unique(seen.x[passed])) < 3:
+        raise ValueError("fewer than three sizes passed at all")
+    p = risen[passed]
+    # Delta method: the error of log(-log p) is that of p over p |log p|.
+    weight = p * np.abs(np.log(p)) / np.sqrt(p * (1 - p) / n[passed])
+    line = np.polyfit(seen.x[passed], np.log(-np.log(p)), 1, w=weight)
+    return seen.floor + (1 - seen.floor) * np.exp(-np.exp(np.polyval(line, seen.to)))
+
+
+def two_steps(seen: Seen) -> np.ndarray:
+    """x to pre-training loss by a power law, loss to score by a sigmoid (Gadre et al. 2024)."""
+    if seen.loss is None:
+        raise ValueError("the table tells no loss")
+    slope, level = np.polyfit(seen.x, np.log(seen.loss), 1)
+    return _sigmoid(-seen.loss, seen.y, -np.exp(level + slope * seen.to), seen.floor)
+
+
+METHODS: dict[str, Callable[[Seen], np.ndarray]] = {
+    "same as the last": last,
+    "logit line": logit_line,
+    "direct": power,
+    "sigmoid": sigmoid,
+    "n-break": broken,
+    "PassUntil": pass_until,
+    "two steps through loss": two_steps,
+}
+
+
+def chosen(seen: Seen) -> np.ndarray:
+    """The method that would have forecast the largest 4x of what is seen best."""
+    held = seen.x > seen.x[-1] - REACH + 1e-9
+    if len(np.unique(seen.x[~held])) < FEWEST_SEEN:
+        raise ValueError("too few points to choose by")
+    errors = {}
+    for name, method in METHODS.items():
+        with suppress(ValueError):
+            guess = method(_part(seen, ~held, seen.x[held]))
+            errors[name] = np.abs(guess - seen.y[held]).mean()
+    return METHODS[min(errors, key=lambda name: errors[name])](seen)
+
+
+def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
+    """Every method's forecast of the top 4x of x from the rest. groups: the same task's items by difficulty,
+    for one more: a sigmoid for each group, averaged (after Wu & Lo 2024).
+
+    A method that the curve does not allow is left out; so is a metric that is no share. Raises ValueError
+    where less than five sizes lie below the cut.
+    """
+    held = curve.x > curve.x.max(initial=-np.inf) - REACH + 1e-9
+    if not curve.bounded or len(np.unique(curve.x[~held])) < FEWEST_SEEN:
+        raise ValueError(f"{(~held).sum()} points below the largest quarter are too few to forecast from")
+    methods = METHODS | {"chosen by an earlier hold-out": chosen}
+    if groups:
+        methods["by difficulty"] = lambda seen: _by_difficulty(groups, seen.to)
+    whole = Seen(curve.x, curve.y, curve.x, curve.floor, curve.items, curve.loss)
+    made: dict[str, np.ndarray] = {}
+    for name, method in methods.items():
+        with suppress(ValueError):
+            made[name] = method(_part(whole, ~held, curve.x[held]))
+    errors = {name: float(np.abs(p - curve.y[held]).mean()) for name, p in made.items()}
+    best = min(errors[name] for name in BASELINES)
+    return [
+        Forecast(
+            task=curve.task,
+            metric=curve.metric,
+            method=name,
+            error=errors[name],
+            predicted=p.tolist(),
+            measured=curve.y[held].tolist(),
+            x=[curve.at(x) for x in curve.x[held]],
+            wins=None if name in BASELINES else errors[name] < best,
+        )
+        for name, p in made.items()
+    ]
+
+
+def _part(seen: Seen, part: np.ndarray, to: np.ndarray) -> Seen:
+    its = [None if v is None else v[part] for v in (seen.items, seen.loss)]
+    return Seen(seen.x[part], seen.y[part], to, seen.floor, *its)
+
+
+def _by_difficulty(groups: Sequence[Curve], to: np.ndarray) -> np.ndarray:
+    parts = []
+    for group in groups:
+        below = group.x < to.min() - 1e-9
+        if below.sum() < FEWEST_SEEN:
+            raise ValueError("a group of items has too few points")
+        parts.append(_sigmoid(group.x[below], group.y[below], to, group.floor))
+    weight = [1.0 if g.items is None else float(g.items.mean()) for g in groups]
+    return np.average(parts, axis=0, weights=weight)
+
+
+def _sigmoid(x: np.ndarray, y: np.ndarray, to: np.ndarray, floor: float) -> np.ndarray:
+    """floor + (top - floor) / (1 + exp(-(x - c) / s)), fitted from several places, forecast at `to`."""
+    span = float(np.ptp(x)) or 1.0
+
+    def at(theta: np.ndarray, where: np.ndarray) -> np.ndarray:
+        base, rise, c, s = theta
+        return base + rise * expit((where - c) / s)
+
+    low = [0.0, 0.0, x.min() - span, 0.02 * span]
+    high = [1.0, 1.0, x.max() + 2 * span, 3 * span]
+    start = np.clip(floor, 0.01, 0.9)
+    fits = [
+        least_squares(
+            lambda t: at(t, x) - y, [start, 0.5, x.min() + place * span, 0.2 * span], bounds=(low, high)
+        )
+        for place in (0.3, 0.7, 1.1, 1.5)
+    ]
+    return np.clip(at(min(fits, key=lambda f: f.cost).x, to), 0, 1)
+
+
+def _inside(y: np.ndarray) -> np.ndarray:
+    return np.clip(y, CLIP, 1 - CLIP)

@@ -1,0 +1,113 @@
+"""The page of a table of abilities: verdicts, figures of what jumps, forecasts, change points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.plots import thresholds
+from analysis.plots.style import look, svg
+from analysis.plots.thresholds import Found
+from analysis.report import html
+from analysis.report.html import Raw, bounds, join, sig, tag
+from analysis.report.page import frame
+
+DRAWN = 24  # tasks that get a figure: those that look most emergent
+GRADE = {"emergent": "good", "undecided": "warn"}
+
+
+def page(
+    found: Sequence[Found],
+    forecasts: Sequence[Mapping[str, Any]],
+    training: Sequence[Mapping[str, Any]],
+    *,
+    title: str,
+    made: Mapping[str, Any],
+) -> str:
+    """One self-contained HTML page; same findings, same bytes."""
+    ranked = sorted(found, key=lambda one: -one[2].score)
+    tasks = list(dict.fromkeys(j.task for _, _, j in ranked))
+    body = [
+        tag("h1", f"Thresholds in {title}"),
+        tag("p", html.prose(_summary(found))),
+        _verdicts(ranked),
+        tag("h2", "Figures"),
+        *(_figure([one for one in found if one[2].task == task], k) for k, task in enumerate(tasks[:DRAWN])),
+    ]
+    if len(tasks) > DRAWN:
+        rest = f"{len(tasks) - DRAWN} tasks that rank lower are in the table only"
+        body.append(tag("p", f"{rest}; emergence.json has the reasons."))
+    if forecasts:
+        body += [tag("h2", "Forecasts of the largest 4x"), tag("p", FORECASTS), _forecasts(forecasts)]
+    if training:
+        body += [tag("h2", "Along training"), _training(training)]
+    body.append(tag("h2", "Where it comes from"))
+    body.append(tag("p", tag("code", str(made.get("command"))), f", commit {made.get('commit')}"))
+    return frame(f"Thresholds in {title}", join(body))
+
+
+FORECASTS = (
+    "Mean absolute error of the score at the sizes held out. A method wins where it is nearer than both "
+    "baselines, the last score and a line in the logit."
+)
+
+
+def _summary(found: Sequence[Found]) -> str:
+    counts = {
+        name: sum(j.verdict == name for _, _, j in found)
+        for name in dict.fromkeys(j.verdict for _, _, j in found)
+    }
+    told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    left = sum(len(curve.left_out) for curve, _, _ in found)
+    return (
+        f"{len(found)} curves: {told}. p-values are corrected for that number (Benjamini and Hochberg 1995). "
+        f"{left} rows could not be used."
+    )
+
+
+def _verdicts(ranked: Sequence[Found]) -> Raw:
+    rows = []
+    for _, _, j in ranked:
+        verdict = tag("span", j.verdict.replace("_", " "), class_=GRADE.get(j.verdict, ""))
+        where = [sig(j.threshold, 3), bounds(j.interval95, 3)]
+        rows.append([j.task, j.metric, verdict, sig(j.score, 3), sig(j.p_value, 2), *where, j.mirage or "–"])
+    axis = ranked[0][0].axis
+    head = ["task", "metric", "verdict", "score", "p", f"threshold, {axis}", "95 % interval"]
+    return html.table([*head, "jump on other metrics"], rows, class_="sortable")
+
+
+def _figure(found: Sequence[Found], k: int) -> Raw:
+    with look():
+        figure, caption = thresholds.draw(found)
+        drawn = Raw(svg(figure, f"task-{k}"))
+    return join([tag("h3", found[0][2].task), tag("figure", drawn, tag("figcaption", html.prose(caption)))])
+
+
+def _forecasts(forecasts: Sequence[Mapping[str, Any]]) -> Raw:
+    methods = list(dict.fromkeys(one["method"] for one in forecasts))
+    cells: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
+    for one in forecasts:
+        cells.setdefault((one["task"], one["metric"]), {})[one["method"]] = one
+    rows = [[*name, *(_error(its.get(method)) for method in methods)] for name, its in cells.items()]
+    wins = [
+        [its[m]["wins"] for its in cells.values() if m in its and its[m]["wins"] is not None] for m in methods
+    ]
+    rows.append(["wins", "", *(f"{sum(won)} of {len(won)}" if won else "baseline" for won in wins)])
+    return html.table(["task", "metric", *methods], rows)
+
+
+def _error(one: Mapping[str, Any] | None) -> object:
+    if one is None:
+        return sig(None)
+    shown = sig(one["error"], 2)
+    return tag("b", shown) if one["wins"] else shown
+
+
+def _training(training: Sequence[Mapping[str, Any]]) -> Raw:
+    rows = []
+    for one in training:
+        left = one.get("onset")
+        between = f"{left[0]:g} to {left[1]:g}" if left else one.get("refused", "–")
+        breaks = ", ".join(f"{step:g}" for step in one.get("change_points", []))
+        rows.append([one["model"], one["task"], one["metric"], between, breaks or "–"])
+    return html.table(["model", "task", "metric", "leaves its floor between steps", "change points"], rows)

@@ -1,0 +1,55 @@
+"""What runs scored on their tasks, as a table: one row a run, task and metric."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from scalelaw.run import Run
+
+CHANCE = {"exact": "chance", "nll": "chance_nll", "brier": "chance_brier"}
+
+
+def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
+    """A row for each finished run, task and metric: exact match, NLL in nats an answer token, target Brier.
+
+    chance: the same metric of a guess. n: held-out items. tokens: of an answer, on average. loss: the run's,
+    nats a token. bits_per_parameter: stored of facts, by all parameters, embeddings too; empty for others.
+    tuned: of the learning rates of a cell (task, model, size and D) keep the one whose mean NLL over seeds is
+    least. Raises ValueError where no finished run has scores.
+    """
+    rows = [row for run in runs if run.finished for row in _rows(run)]
+    if not rows:
+        raise ValueError("no finished run has scores: they come with data=task, data=planted or data=mixture")
+    found = pd.DataFrame(rows)
+    return _tuned(found) if tuned else found
+
+
+def _rows(run: Run) -> Iterable[dict]:
+    for task, score in run.scores.items():
+        for metric, chance in CHANCE.items():
+            yield {
+                "task": task,
+                "N": run.N,
+                "C": run.C,
+                "D": run.D,
+                "depth": run.depth,
+                "score": score[metric],
+                "n": int(score["items"]),
+                "chance": score[chance],
+                "metric": metric,
+                "model": run.architecture,
+                "loss": run.loss,
+                "tokens": score["tokens"],
+                "bits_per_parameter": score["bits"] / run.N_total if "bits" in score else None,
+                "width": run.width,
+                "seed": run.seed,
+                "learning_rate": run.learning_rate,
+                "run": run.run,
+            }
+
+
+def _tuned(rows: pd.DataFrame) -> pd.DataFrame:
+    cell = ["task", "model", "N", "width", "depth", "D"]
+    nll = rows[rows.metric == "nll"].groupby([*cell, "learning_rate"]).score.mean().reset_index()
+    best = nll.loc[nll.groupby(cell).score.idxmin()]
+    return rows.merge(best.drop(columns="score"))
