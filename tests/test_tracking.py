@@ -22,7 +22,7 @@ from scalelaw.run import RECORD, Run, read_metrics
 from scalelaw.trackers.wandb import WandB
 from scalelaw.train import train
 
-KNOBS = {"project": "tests", "entity": None, "tags": ["tiny"], "patience": 5}
+KNOBS = {"project": "tests", "entity": None, "tags": ["tiny"], "patience": 60}
 
 
 @pytest.fixture(autouse=True)
