@@ -29,7 +29,9 @@ claims._system, claims.PATIENCE, claims.HEARTBEAT, claims.STALE = (lambda: host)
 (root / f"ready-{host}").touch()
 while len(list(root.glob("ready-*"))) < many:
     time.sleep(0.01)
-for directory in sorted(root.glob("run-*")):
+first = 13 * int(host[-1]) if host[-1].isdigit() else 0  # else one may get all, and the others wait behind it
+runs = sorted(root.glob("run-*"))
+for directory in runs[first:] + runs[:first]:
     if (directory / "finished").exists():
         continue
     with claims.claim(directory):
