@@ -165,12 +165,17 @@ def main(arguments: Sequence[str], plan: Plan | None = None) -> None:
     plan = plan or (QUICK if asked.quick else FULL)
     out = asked.out or (ROOT / "outputs/bench" if asked.quick else ROOT / "bench/results") / "speed.json"
 
-    result: dict[str, Any] = {"provenance": origin(["python -m bench", *arguments])}
+    here = origin(["python -m bench", *arguments])
+    result: dict[str, Any] = {"provenance": here}
+    if asked.parts and out.exists():  # the rest of the file stays, and says itself where it is from
+        result = json.loads(out.read_text())
     for part, measure in parts(plan, names).items():
         if asked.parts and part not in asked.parts:
             continue
         start = time.perf_counter()
         result[part] = measure()
+        if result["provenance"] != here:
+            result.setdefault("later", {})[part] = here
         write_atomically(out, json.dumps(result, indent=1) + "\n")
         print(f"{part}: {time.perf_counter() - start:.0f} s", flush=True)
     if "speed" in result:

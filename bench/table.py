@@ -42,9 +42,18 @@ def _origin(result: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in it["versions"].items() if version)
     commit = (it["commit"] or "unknown").split("+")
     dirty = ", changed" if len(commit) > 1 else ""
+    later = [
+        f"Measured later, at commit {(there['commit'] or 'unknown')[:12]}: {part}."
+        for part, there in result.get("later", {}).items()
+    ]
     return [
-        f"{it['machine']}, {it['cores']} cores. Python {it['python']}, {versions}. "
-        f"Commit {commit[0][:12]}{dirty}."
+        " ".join(
+            [
+                f"{it['machine']}, {it['cores']} cores. Python {it['python']}, {versions}.",
+                f"Commit {commit[0][:12]}{dirty}.",
+                *later,
+            ]
+        )
     ]
 
 
