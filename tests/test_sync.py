@@ -1,6 +1,7 @@
 """However W&B fails, under every launcher, each run finishes, and `experiments.sync` sends the rest."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,7 +21,10 @@ from scalelaw.run import METRICS, RECORD, read_metrics, records
 # Seconds long, so that a server can die while it trains.
 LONG = ["window=16", "rows=2", "budget.D=20000", "shape.depth=2", "log_every=100", "threads=1"]
 LONG += ["evaluation.rows=4", "evaluation.curve_rows=2", "evaluation.points=4"]
-INSTALLED = ["joblib"] if find_spec("hydra_plugins.hydra_joblib_launcher") else []
+PACKAGES = {"joblib": "hydra_plugins.hydra_joblib_launcher", "ray_tasks": "ray", "slurm": "submitit"}
+INSTALLED = [launcher for launcher, package in PACKAGES.items() if find_spec(package)]
+if shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True, check=False).returncode:
+    INSTALLED = [launcher for launcher in INSTALLED if launcher != "slurm"]  # tests/slurm.sh starts one
 LAUNCHERS = ["single", "local", "basic", *INSTALLED]
 FAULTS = ["online", "offline", "disabled", "no key", "no network", "start", "middle", "end"]
 
