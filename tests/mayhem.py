@@ -54,7 +54,8 @@ class Mayhem:
             sweep = self._start()
             while sum(self.hit.values()) < faults and sweep.poll() is None:
                 time.sleep(self.random.uniform(0, 2 * self.pause))
-                kind = self.random.choice(list(self.kinds))
+                rarest = min(self.hit[kind] for kind in self.kinds)  # none is left out
+                kind = self.random.choice([kind for kind in self.kinds if self.hit[kind] == rarest])
                 if sweep.poll() is None and self.kinds[kind](sweep):
                     self.hit[kind] += 1
                 self._look()
