@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from hydra_plugins.scalelaw_engines._engine import Engine
+from hydra_plugins.scalelaw_local._pool import Watch
 
 
 @dataclass
@@ -39,13 +40,8 @@ def test_every_job_starts_once_a_handing_over_and_ends_with_its_reason():
         said.append(("ended", *jobs, why))
         return [[job] for job in jobs] if why else []
 
-    engine.run(
-        [["a", "b"], ["c"]],
-        started=lambda job: said.append(("started", job)),
-        ended=ended,
-        tick=lambda: None,
-        interval=0.0,
-    )
+    watch = Watch(lambda job: said.append(("started", job)), ended, tick=lambda: None, interval=0.0)
+    engine.run([["a", "b"], ["c"]], watch)
     assert engine.fates == []
     assert [line for line in said if "c" in line] == [
         ("started", "c"),

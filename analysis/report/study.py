@@ -16,9 +16,9 @@ from analysis.report import holdout
 from analysis.report.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.report.recipe import check_common
 from analysis.tables import runs
-from scalelaw.run import METRICS, RECORD, Run, read_metrics, records
+from scalelaw.run import LOG, METRICS, RECORD, Run, read_metrics, records
+from scalelaw.status import last_words
 
-LOG = "log.txt"  # what a run that was started as a job printed
 SURFACE = "chinchilla"  # the law whose L(N, D) the frontier, the IsoFLOP curves and the predictions use
 
 
@@ -155,9 +155,8 @@ def unrecorded(root: Path) -> dict[str, str]:
     out = {}
     for log in sorted(root.rglob(LOG)):
         if not (log.parent / RECORD).exists():
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "none")
-            out[log.parent.name] = f"no record; last words: {last}"
+            words = last_words(log)
+            out[log.parent.name] = f"no record; last words: {words.line if words else 'none'}"
     return out
 
 

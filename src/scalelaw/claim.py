@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from scalelaw.contracts import BadInput
-from scalelaw.run import write_atomically
+from scalelaw.run import CLAIM, write_atomically
 
 log = logging.getLogger(__name__)
 HEARTBEAT = 5.0  # seconds between signs of life
@@ -96,7 +96,7 @@ def _beat(directory: Path, number: int, over: threading.Event) -> None:
 
 
 def _path(directory: Path, number: int) -> Path:
-    return directory / f".claim-{number}"
+    return directory / f"{CLAIM}{number}"
 
 
 def _read(path: Path) -> tuple[Holder, float]:

@@ -17,16 +17,13 @@ from typing import Any
 
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import read
-from scalelaw.run import METRICS, RECORD, Run, folders
+from scalelaw.run import CLAIM, LOG, METRICS, RECORD, SWEEP, Run, folders
 
-SWEEP = "sweep.json"
-LOG = "log.txt"  # what a run that was started as a job printed
 MARKS = {RECORD, PROGRESS, METRICS, LOG}  # a folder with one of them is a run's
 # In the order in which they are worth looking at.
 STATES = ("running", "stalled", "failed", "diverged", "interrupted", "waiting", "finished")
 GOING, BAD = ("running", "waiting"), ("stalled", "failed", "diverged", "interrupted")
 SLOW_STEPS = 10  # a run is not stalled before it has missed so many steps of the length it had
-CLAIM = ".claim-"  # touched every few seconds by a process that lives, whether it gets on or hangs
 TAIL = 4096  # bytes of a log that may hold its last words
 
 

@@ -4,12 +4,13 @@ import os
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from hydra.core.utils import setup_globals
 
+from hydra_plugins.scalelaw_local._pool import Watch
 from hydra_plugins.scalelaw_local._worker import Job, Task, run_bundle
 
 
@@ -34,15 +35,7 @@ class Engine(ABC):
     @abstractmethod
     def submit(self, bundles: Sequence[list[Job]]) -> list[Handle]: ...
 
-    def run(
-        self,
-        bundles: Sequence[list[Job]],
-        *,
-        started: Callable[[Job], None],
-        ended: Callable[[list[Job], str | None], list[list[Job]]],
-        tick: Callable[[], None],
-        interval: float,
-    ) -> None:
+    def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None:
         """As `Pool.run`; the engine decides how many run at a time, and in which order."""
         waiting, running = self.submit(bundles), list[Handle]()
         while waiting or running:
@@ -50,13 +43,13 @@ class Engine(ABC):
                 waiting.remove(handle)
                 running.append(handle)
                 for job in handle.jobs:
-                    started(job)
+                    watch.started(job)
             for handle in [handle for handle in running if handle.over()]:
                 running.remove(handle)
-                if again := ended(handle.jobs, handle.why()):
+                if again := watch.ended(handle.jobs, handle.why()):
                     waiting += self.submit(again)
-            tick()
-            time.sleep(max(self.every, interval))
+            watch.tick()
+            time.sleep(max(self.every, watch.interval))
 
 
 def work(task: Task, jobs: Sequence[Job]) -> None:

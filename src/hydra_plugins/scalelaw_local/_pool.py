@@ -16,9 +16,21 @@ from hydra_plugins.scalelaw_local._worker import Job, Task, work
 GRACE = 30.0  # seconds a run gets to write its checkpoint when it is stopped
 
 
+@dataclass(frozen=True)
+class Watch:
+    """Who is told while bundles run. started: of every job. ended: of every bundle, with the reason where its
+    worker did not live to its end; what it returns is run as well, last. tick: at least every `interval`
+    seconds."""
+
+    started: Callable[[Job], None]
+    ended: Callable[[list[Job], str | None], list[list[Job]]]
+    tick: Callable[[], None]
+    interval: float
+
+
 @dataclass
 class Worker:
-    """One process and the bundle it has. deadline: when the bundle is stopped; killed: when by force."""
+    """One process and its bundle. deadline: when it is to be stopped. stopped: when it was asked to."""
 
     process: BaseProcess
     pipe: connection.Connection
@@ -56,31 +68,22 @@ class Pool:
             forkserver.ensure_running()  # it imports while the sweep is still being composed
         self.workers: dict[int, Worker] = {}
 
-    def run(
-        self,
-        bundles: Sequence[list[Job]],
-        *,
-        started: Callable[[Job], None],
-        ended: Callable[[list[Job], str | None], list[list[Job]]],
-        tick: Callable[[], None],
-        interval: float,
-    ) -> None:
-        """Run the bundles, the first ones first. `started` is told of every job, `ended` of every bundle,
-        with the reason where its worker did not live to its end; what it returns is run as well, last."""
+    def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None:
+        """Run the bundles, the first ones first."""
         queue = list(bundles)
         while queue or any(worker.jobs for worker in self.workers.values()):
             for slot in range(len(self.slots)):
                 if queue and not (slot in self.workers and self.workers[slot].jobs):
-                    self._give(slot, queue.pop(0), started)
+                    self._give(slot, queue.pop(0), watch)
             busy = [worker for worker in self.workers.values() if worker.jobs]
             handles = {handle: w for w in busy for handle in (w.pipe, w.process.sentinel)}
-            ready = connection.wait(list(handles), timeout=interval)
+            ready = connection.wait(list(handles), timeout=watch.interval)
             for worker in {id(handles[h]): handles[h] for h in ready}.values():  # pyright: ignore[reportArgumentType]
                 jobs = worker.jobs
-                queue += ended(jobs, self._outcome(worker))
+                queue += watch.ended(jobs, self._outcome(worker))
             for worker in busy:
                 self._watch(worker)
-            tick()
+            watch.tick()
 
     def close(self) -> None:
         """Stop what runs, with a checkpoint if it can write one."""
@@ -94,11 +97,11 @@ class Pool:
             worker.process.kill()  # does nothing to one that has ended
         self.workers.clear()
 
-    def _give(self, slot: int, jobs: list[Job], started: Callable[[Job], None]) -> None:
+    def _give(self, slot: int, jobs: list[Job], watch: Watch) -> None:
         worker = self.workers.get(slot) or self._start(slot)
         for job in jobs:
             job.directory.mkdir(parents=True, exist_ok=True)
-            started(job)
+            watch.started(job)
         worker.jobs = jobs
         if self.timeout is not None:
             worker.deadline = time.monotonic() + self.timeout * len(jobs)

@@ -18,8 +18,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from scalelaw.provenance import freeze
-
-LOG = "log.txt"
+from scalelaw.run import LOG
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Job:
 @dataclass(frozen=True)
 class Task:
     """prepare: full name of the function that makes of a config what `train`, another, takes a list of.
-    commit: of the code, as it was when the sweep began. environment: of every worker."""
+    commit: of the code, as it was when the sweep began."""
 
     prepare: str
     train: str
@@ -47,9 +46,7 @@ def work(pipe: connection.Connection, task: Task, environment: dict[str, str]) -
     """A worker's whole life. It answers each bundle when it is done with it, whatever came of it: that is in
     the runs' records and logs."""
     os.environ.update(environment)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches runs while they train; the rest is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runs, which listen while they train
     threading.Thread(target=_follow_parent, daemon=True).start()
     setup_globals()
     freeze(task.commit)

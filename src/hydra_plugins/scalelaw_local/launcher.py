@@ -7,9 +7,8 @@ import pkgutil
 import signal
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from importlib import import_module
 from math import inf
 from pathlib import Path
@@ -24,29 +23,21 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.scalelaw_local._composer import Composer
-from hydra_plugins.scalelaw_local._pool import Pool, cores
-from hydra_plugins.scalelaw_local._worker import LOG, Job, Task
+from hydra_plugins.scalelaw_local._pool import Pool, Watch, cores
+from hydra_plugins.scalelaw_local._worker import Job, Task
 from hydra_plugins.scalelaw_local.view import View
-from scalelaw.provenance import commit
-from scalelaw.run import RECORD, Run, write_atomically
+from scalelaw.provenance import commit, utc
+from scalelaw.run import LOG, RECORD, SWEEP, Run, write_atomically
+from scalelaw.status import last_words
 
-SWEEP = "sweep.json"  # in the study's folder: what was started, for those who look on from elsewhere
+Ended = tuple[Run | None, str | None]
+"""The record that a job left and, where it did not finish, the reason in one line."""
 
 
 class Workers(Protocol):
     """Who runs the bundles: processes of this machine, or a cluster's engine."""
 
-    def run(
-        self,
-        bundles: Sequence[list[Job]],
-        *,
-        started: Callable[[Job], None],
-        ended: Callable[[list[Job], str | None], list[list[Job]]],
-        tick: Callable[[], None],
-        interval: float,
-    ) -> None:
-        """As `Pool.run`."""
-        ...
+    def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None: ...
 
     def close(self) -> None: ...
 
@@ -84,15 +75,15 @@ class StudyLauncher(Launcher):
         with _terminated_as_exit():
             try:
                 jobs = self._compose(job_overrides, initial_job_idx)
-                costs = self._costs(jobs)
+                ended: dict[int, Ended] = {job.index: (record(job), None) for job in jobs}
+                waiting = [job for job in jobs if not ((run := ended[job.index][0]) and run.finished)]
+                costs = self._costs(waiting)
                 self._announce(jobs, costs, task.commit)
-                waiting = [job for job in jobs if not ((run := record(job)) and run.finished)]
-                outcomes: dict[int, str | None] = {job.index: None for job in jobs}
                 with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
-                    outcomes |= self._run(workers, waiting, costs, view)
+                    ended |= self._run(workers, waiting, costs, view)
             finally:
                 workers.close()
-        return [_job_return(job, outcomes[job.index]) for job in jobs]
+        return [_job_return(job, *ended[job.index]) for job in jobs]
 
     def _compose(self, job_overrides: Sequence[Sequence[str]], first: int) -> list[Job]:
         """Freeze every config before anything runs; two jobs in one directory are an error of the study."""
@@ -131,21 +122,22 @@ class StudyLauncher(Launcher):
         about = {
             "command": " ".join(["python -m experiments.train", *sys.argv[1:]]),
             "commit": commit,
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "started": utc(),
         }
         runs: dict[str, dict[str, Any]] = {}
         with suppress(OSError, ValueError, KeyError, TypeError):
             runs = {run["name"]: run for run in json.loads(path.read_text())["runs"]}
         for job in jobs:
             directory = os.path.relpath(job.directory, path.parent)
-            runs[job.name] = {"name": job.name, "directory": directory, "flops": costs[job.index]}
+            flops = costs.get(job.index, runs.get(job.name, {}).get("flops"))
+            runs[job.name] = {"name": job.name, "directory": directory, "flops": flops}
         write_atomically(path, json.dumps(about | {"runs": list(runs.values())}, indent=1) + "\n")
 
     def _run(
         self, workers: Workers, waiting: list[Job], costs: dict[int, float | None], view: View
-    ) -> dict[int, str | None]:
-        """Run the jobs; for each index None when it finished, else why it did not."""
-        outcomes: dict[int, str | None] = {}
+    ) -> dict[int, Ended]:
+        """Run the jobs; by index, how each ended."""
+        outcomes: dict[int, Ended] = {}
         left = {job.index: self.retries for job in waiting}
 
         def started(job: Job) -> None:
@@ -161,7 +153,7 @@ class StudyLauncher(Launcher):
                     view.again(job.name, reason)
                     again.append([job])  # alone: what killed the bundle may have been another's
                 else:
-                    outcomes[job.index] = reason
+                    outcomes[job.index] = run, reason
                     view.ended(job.name, run, reason)
             return again
 
@@ -170,7 +162,7 @@ class StudyLauncher(Launcher):
 
         # What is wrong in a config shows at once, and the longest work does not come last and alone.
         bundles = sorted(self.bundles(waiting), key=costly, reverse=True)
-        workers.run(bundles, started=started, ended=ended, tick=view.refresh, interval=view.interval)
+        workers.run(bundles, Watch(started, ended, view.refresh, view.interval))
         return outcomes
 
     def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
@@ -241,9 +233,8 @@ def record(job: Job) -> Run | None:
         return None
 
 
-def outcome(job: Job, why: str | None) -> tuple[Run | None, str | None]:
-    """The record a job left and, where it did not finish, the reason in one line. why: its worker did not
-    come back."""
+def outcome(job: Job, why: str | None) -> Ended:
+    """How a job ended. why: its worker did not come back."""
     run = record(job)
     if run is not None and run.finished:
         return run, None
@@ -251,7 +242,8 @@ def outcome(job: Job, why: str | None) -> tuple[Run | None, str | None]:
         return run, why
     if run is not None and run.reason:
         return run, f"{run.status}: {run.reason}"
-    return run, f"{_last_line(job.directory / LOG)} ({job.directory / LOG})"
+    words = last_words(job.directory / LOG)
+    return run, f"{words.line if words else 'ended without a word'} ({job.directory / LOG})"
 
 
 def _key(job: Job, apart: Sequence[str]) -> str:
@@ -260,20 +252,15 @@ def _key(job: Job, apart: Sequence[str]) -> str:
     return json.dumps(OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True)
 
 
-def _job_return(job: Job, why: str | None) -> JobReturn:
+def _job_return(job: Job, run: Run | None, why: str | None) -> JobReturn:
     result = JobReturn()
     result.overrides = list(job.config.hydra.overrides.task)
     result.cfg, result.hydra_cfg = job.config, job.config
     result.working_dir, result.task_name = str(job.directory), job.name
     result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
-    run = record(job)  # its loss is what optimising sweepers ask for
+    # The loss is what optimising sweepers ask for.
     result.return_value = run and run.loss if why is None else HydraException(f"{job.name}: {why}")
     return result
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
-    return lines[-1] if lines else "ended without a word"
 
 
 def modules(preload: Sequence[str]) -> Iterator[str]:

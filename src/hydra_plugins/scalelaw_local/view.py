@@ -12,6 +12,7 @@ from rich.text import Text
 
 from scalelaw.progress import read
 from scalelaw.run import Run
+from scalelaw.status import span
 
 INTERVAL = 0.5  # seconds between looks at the runs' progress files
 FRAME = 4  # terminal lines the table needs beside its rows
@@ -52,7 +53,7 @@ class View:
                 table.add_row(*failure)
             self.console.print(table, highlight=False, soft_wrap=True)
         ended = f"{self.done} finished, {self.skipped} skipped, {self.failed} failed"
-        self._say(f"{ended}, {len(self.running)} stopped, {_span(time.monotonic() - self.start)}")
+        self._say(f"{ended}, {len(self.running)} stopped, {span(time.monotonic() - self.start)}")
 
     def started(self, name: str, directory: Path) -> None:
         self.waiting.remove(name)
@@ -71,7 +72,7 @@ class View:
         if why is None and run is not None and run.loss is not None:
             self.done += 1
             loss, rate = f"{run.loss:.4f}", f"{run.timing['tokens_per_second']:,.0f}"
-            took = _span(run.timing["seconds"])
+            took = span(run.timing["seconds"])
             self.past.append((name, "finished", loss, rate, f"took {took}"))
             what = f"finished  {name}: loss {loss}, {rate} tokens/s, {took}"
         else:
@@ -100,7 +101,7 @@ class View:
                     f"{state.step:,}/{state.steps:,}",
                     f"{state.loss:.3f}",
                     f"{state.rate:,.0f}",
-                    _span(state.left),
+                    span(state.left),
                 )
         room = max(0, self.console.height - FRAME - len(self.running))
         ended = list(reversed(self.past))[: max(room - len(self.waiting), room // 2)]
@@ -109,13 +110,8 @@ class View:
         for row in ended:
             table.add_row(*row, style="green" if row[1] == "finished" else "red")
         done = self.skipped + self.done + self.failed
-        head = f"{done}/{self.total} runs, {self.failed} failed, {_span(time.monotonic() - self.start)}"
+        head = f"{done}/{self.total} runs, {self.failed} failed, {span(time.monotonic() - self.start)}"
         return Group(Text(head, style="bold"), table)
 
     def _say(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
-
-
-def _span(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"

@@ -14,9 +14,8 @@ from typing import Any
 log = logging.getLogger(__name__)
 OUTAGE = 300.0  # seconds in which runs of this process do not wait for a server that let one wait in vain
 _outage_since = -OUTAGE  # by time.monotonic()
-ATTEMPT = (
-    4.0  # seconds for a request, and for its repetition: the client's own limits keep a process for hours
-)
+# Seconds for a request, and for its repetition: the client's own limits keep a process for hours.
+ATTEMPT = 4.0
 # Unless the user says otherwise: no question for a key from within a thread; and no telemetry to the client's
 # makers, which holds the end of a process for twelve seconds where nothing answers.
 QUIET = {"WANDB_SILENT": "true", "WANDB_ERROR_REPORTING": "false"}
