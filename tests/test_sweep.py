@@ -21,8 +21,10 @@ SWEEP = ["-m", "data=text", *TINY]
 FAULT = ["+objective.marker=marker", "+objective.at=4"]
 
 
-def sweep(cwd: Path, *arguments: str, seeds: str = "0,1,2") -> tuple[int, str]:
-    process = start("experiments.train", *SWEEP, f"seed={seeds}", *arguments, cwd=cwd)
+def sweep(
+    cwd: Path, *arguments: str, seeds: str = "0,1,2", env: dict[str, str] | None = None
+) -> tuple[int, str]:
+    process = start("experiments.train", *SWEEP, f"seed={seeds}", *arguments, cwd=cwd, env=env)
     output, _ = process.communicate(timeout=120)
     return process.returncode, output
 
@@ -217,6 +219,20 @@ def test_a_sweep_says_what_it_is_about_to_run_the_costly_first(tmp_path, book): 
     runs = {run.name: run for _, run in records(tmp_path / "outputs")}
     assert {name: run.C for name, run in runs.items()} == flops
     assert {run.provenance["commit"] for run in runs.values()} == {about["commit"]}
+
+
+def test_all_runs_name_the_commit_that_the_sweep_began_with(tmp_path, book):  # noqa: F811
+    """Under a git whose checkout is another one each time it is asked."""
+    moving = tmp_path / "bin" / "git"
+    moving.parent.mkdir()
+    asked = tmp_path / "asked"
+    moving.write_text(f"#!/bin/sh\ncase $3 in rev-parse) echo x >>{asked}; wc -l <{asked};; esac\n")
+    moving.chmod(0o755)
+    code, output = sweep(tmp_path, book, env={"PATH": f"{moving.parent}:/usr/bin:/bin"})
+    assert code == 0, output
+    about = json.loads((tmp_path / "outputs/single/sweep.json").read_text())
+    assert about["commit"] == "1"
+    assert [run.provenance["commit"] for _, run in records(tmp_path / "outputs")] == ["1"] * 3
 
 
 @pytest.mark.parametrize(
