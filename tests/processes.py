@@ -98,8 +98,12 @@ def refused(root: Path) -> None:
         "rows": lambda: run(root / "rows", parallel=DDP(), rows=3),
         "none": lambda: run(root / "none", parallel=ALONE),
         "several": lambda: train([several(root, "a"), several(root, "b")]),
-        "disk": lambda: run(root / "disk", parallel=DDP(), checkpoints=Broken(seconds=1e9, keep=2)),
-        "apart": lambda: run(root / "apart", parallel=DDP(), checkpoints=Blind(seconds=1e9, keep=2)),
+        "disk": lambda: run(
+            root / "disk", parallel=DDP(), checkpoints=Broken(seconds=1e9, keep=2, weights=False)
+        ),
+        "apart": lambda: run(
+            root / "apart", parallel=DDP(), checkpoints=Blind(seconds=1e9, keep=2, weights=False)
+        ),
         "device": lambda: run(root / "device", parallel=DDP(), device="cuda:1"),
     }.items():
         try:
@@ -130,7 +134,7 @@ def compiled(root: Path) -> None:
 def long(root: Path) -> None:
     """Some seconds of it, for a test to disturb."""
     steps = Tokens(D=300 * ROWS * WINDOW)
-    run(root, parallel=FSDP(), budget=steps, checkpoints=Checkpoints(seconds=0.3, keep=2))
+    run(root, parallel=FSDP(), budget=steps, checkpoints=Checkpoints(seconds=0.3, keep=2, weights=False))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ def go(model, optimizer):
 
 def test_a_restored_pair_goes_on_bit_for_bit(tmp_path):
     model, optimizer = trained(0, 5)
-    Checkpoints(seconds=0, keep=1).save(tmp_path, "abc", 5, pack(model, optimizer), {"step": 5})
-    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")
+    Checkpoints(seconds=0, keep=1, weights=False).save(
+        tmp_path, "abc", 5, pack(model, optimizer), {"step": 5}
+    )
+    tensors, state = Checkpoints(seconds=0, keep=1, weights=False).load(tmp_path, "abc")
     other, other_optimizer = trained(1, 0)
     unpack(tensors, other, other_optimizer)
     assert state == {"step": 5}
@@ -35,7 +37,7 @@ def test_a_restored_pair_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("harm", ["truncate", "flip a bit", "empty"])
 def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_used(tmp_path, caplog, harm):
-    checkpoints = Checkpoints(seconds=0, keep=2)
+    checkpoints = Checkpoints(seconds=0, keep=2, weights=False)
     for step in (1, 2):
         checkpoints.save(tmp_path, "abc", step, pack(*trained(0, step)), {"step": step})
     newest = max(tmp_path.glob("*.safetensors"))
@@ -49,14 +51,14 @@ def test_a_corrupt_checkpoint_is_named_and_the_one_before_it_used(tmp_path, capl
 
 
 def test_only_the_newest_are_kept_and_no_temporary_is_left(tmp_path):
-    checkpoints = Checkpoints(seconds=0, keep=2)
+    checkpoints = Checkpoints(seconds=0, keep=2, weights=False)
     for step in (9, 10, 11, 12):
         checkpoints.save(tmp_path, "abc", step, pack(*trained(0, 1)), {"step": step})
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"checkpoint-{s:09d}.safetensors" for s in (11, 12)]
 
 
 def test_a_full_disk_is_an_oserror_and_costs_no_older_checkpoint(tmp_path, monkeypatch):
-    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints = Checkpoints(seconds=0, keep=1, weights=False)
     checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
 
     def full(*args, **kwargs):
@@ -70,11 +72,11 @@ def test_a_full_disk_is_an_oserror_and_costs_no_older_checkpoint(tmp_path, monke
 
 
 def test_nothing_to_load_is_none(tmp_path):
-    assert Checkpoints(seconds=0, keep=1).load(tmp_path, "abc") is None
+    assert Checkpoints(seconds=0, keep=1, weights=False).load(tmp_path, "abc") is None
 
 
 def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path, caplog):
-    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints = Checkpoints(seconds=0, keep=1, weights=False)
     checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
     assert checkpoints.load(tmp_path, "xyz") is None
     assert "it is of run abc, not xyz" in caplog.text
@@ -82,7 +84,7 @@ def test_a_checkpoint_of_another_run_is_not_gone_on_from(tmp_path, caplog):
 
 
 def test_an_altered_state_is_noticed_like_an_altered_tensor(tmp_path):
-    checkpoints = Checkpoints(seconds=0, keep=1)
+    checkpoints = Checkpoints(seconds=0, keep=1, weights=False)
     checkpoints.save(tmp_path, "abc", 1, pack(*trained(0, 1)), {"step": 1})
     (path,) = tmp_path.iterdir()
     content = path.read_bytes()
@@ -97,13 +99,15 @@ def save_parts(directory, step: int, parts: int, *, states=None, keep: int = 2):
     for part in range(parts):
         tensors = {"matrix": matrix[part : part + 1], "count": torch.tensor(7.0)}
         state = {"step": step} if states is None else states[part]
-        Checkpoints(seconds=0, keep=keep).save(directory, "abc", step, tensors, state, part=(part, parts))
+        Checkpoints(seconds=0, keep=keep, weights=False).save(
+            directory, "abc", step, tensors, state, part=(part, parts)
+        )
     return matrix
 
 
 def test_parts_are_put_together_in_the_order_of_their_numbers(tmp_path):
     matrix = save_parts(tmp_path, 1, 11)  # 10 comes after 9, not after 1
-    tensors, state = Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")
+    tensors, state = Checkpoints(seconds=0, keep=1, weights=False).load(tmp_path, "abc")
     assert state == {"step": 1}
     assert set(tensors) == {"matrix", "count"}
     assert torch.equal(tensors["matrix"], matrix)
@@ -120,14 +124,14 @@ def test_a_checkpoint_with_an_unsound_part_is_passed_over_as_a_whole(tmp_path, c
         last.write_bytes(last.read_bytes()[:-5])
     elif harm == "missing":
         last.unlink()
-    assert Checkpoints(seconds=0, keep=1).load(tmp_path, "abc")[1] == {"step": 1}
+    assert Checkpoints(seconds=0, keep=1, weights=False).load(tmp_path, "abc")[1] == {"step": 1}
     said = {"missing": "1 of its 2 files", "of another attempt": "not written together"}
     assert said.get(harm, "cannot be used") in caplog.text
 
 
 def test_the_last_whole_checkpoint_stays_until_all_parts_of_the_next_are_there(tmp_path):
     save_parts(tmp_path, 1, 2, keep=1)
-    last = Checkpoints(seconds=0, keep=1)
+    last = Checkpoints(seconds=0, keep=1, weights=False)
     for part in range(2):
         assert last.load(tmp_path, "abc")[1] == {"step": 1}
         last.save(tmp_path, "abc", 2, {"matrix": torch.zeros(1, 3)}, {"step": 2}, part=(part, 2))

@@ -131,7 +131,7 @@ def cut(tmp_path_factory):
     """A run stopped after step 10 of 12, with checkpoints of steps 8 and 10; the rows it would have had."""
     root = tmp_path_factory.mktemp("torn")
     run(root / "whole")
-    run(root / "cut", objective=Stopping(10), checkpoints=EveryFourth(seconds=0, keep=2))
+    run(root / "cut", objective=Stopping(10), checkpoints=EveryFourth(seconds=0, keep=2, weights=False))
     assert [int(path.stem[-3:]) for path in sorted((root / "cut").glob("checkpoint-*"))] == [8, 10]
     assert [row["step"] for row in read_metrics(root / "cut")][-2:] == [8, 10]
     return root / "cut", read_metrics(root / "whole"), Run.load(root / "whole").row()
@@ -199,9 +199,9 @@ def test_a_checkpoint_that_counts_no_rows_is_taken_as_it_is(cut, tmp_path):
     """As versions before this one wrote them."""
     source, rows, _ = cut
     shutil.copytree(source, tmp_path / "run")
-    tensors, state = Checkpoints(seconds=0, keep=2).load(tmp_path / "run", LABELS.run)
+    tensors, state = Checkpoints(seconds=0, keep=2, weights=False).load(tmp_path / "run", LABELS.run)
     del state["rows"], state["started"]
-    Checkpoints(seconds=0, keep=1).save(tmp_path / "run", LABELS.run, 10, tensors, state)
+    Checkpoints(seconds=0, keep=1, weights=False).save(tmp_path / "run", LABELS.run, 10, tensors, state)
     assert run(tmp_path / "run", objective=Counting()).finished
     assert Counting.calls == 3  # two steps, and the loss on its own objective
     assert read_metrics(tmp_path / "run") == rows

@@ -294,7 +294,7 @@ def test_a_stopped_run_is_interrupted_until_a_sweep_comes_to_it_again(tmp_path):
                 os.kill(os.getpid(), signal.SIGTERM)
             return super().__call__(windows, generator)
 
-    run(tmp_path / "a", objective=Stopping(), checkpoints=Checkpoints(seconds=1e9, keep=1))
+    run(tmp_path / "a", objective=Stopping(), checkpoints=Checkpoints(seconds=1e9, keep=1, weights=False))
     assert look(tmp_path, patience=60).runs[0].state == "interrupted"
     listed = [{"name": "a", "directory": "a", "flops": None}]
     (tmp_path / SWEEP).write_text(json.dumps({"command": "", "commit": "", "started": "", "runs": listed}))

@@ -173,7 +173,7 @@ def test_a_run_killed_between_checkpoints_loses_only_time(tmp_path):
             return self.calls % 4 == 0
 
     with pytest.raises(Killed):
-        run(tmp_path / "cut", objective=Killing(), checkpoints=EveryFourth(seconds=0, keep=2))
+        run(tmp_path / "cut", objective=Killing(), checkpoints=EveryFourth(seconds=0, keep=2, weights=False))
     with (tmp_path / "cut" / METRICS).open("a") as metrics:
         metrics.write('{"step": 10, "tok')  # a torn line
     assert Run.load(tmp_path / "cut").status == "interrupted"

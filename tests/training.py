@@ -80,7 +80,7 @@ def job(directory: Path, **changes) -> Job:
         ),
         "schedule": WarmupStableDecay(warmup=0.1, decay=0.3, final=0.0),
         "evaluation": Evaluation(points=3, curve_rows=8, rows=32, prefix=None),
-        "checkpoints": Checkpoints(seconds=1e9, keep=2),
+        "checkpoints": Checkpoints(seconds=1e9, keep=2, weights=False),
         "tracker": Disabled(),
         "seed": 0,
         "window": WINDOW,

@@ -29,10 +29,13 @@ PATTERN = re.compile(r"checkpoint-(\d+)(?:-(\d+)-of-(\d+))?\.safetensors")
 
 
 class Checkpoints:
-    """Writes one at most every `seconds`, keeps the newest `keep`."""
+    """Writes one at most every `seconds`, keeps the newest `keep`.
 
-    def __init__(self, *, seconds: float, keep: int) -> None:
-        self.seconds, self.keep = seconds, keep
+    weights: leave a finished run's weights in its directory (scalelaw.weights).
+    """
+
+    def __init__(self, *, seconds: float, keep: int, weights: bool) -> None:
+        self.seconds, self.keep, self.weights = seconds, keep, weights
         self.last = time.monotonic()
 
     def due(self) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from scalelaw import weights
 from scalelaw.budget import resolved
 from scalelaw.checkpoint import Checkpoints, pack, unpack
 from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
@@ -347,8 +348,12 @@ class Trainee:
             ended=utc(),
             host=platform.node(),
         )
+        # All processes of a run put its weights together; a record that says finished has them beside it.
+        tensors = dict(weights.whole(self.model)) if run.finished and job.checkpoints.weights else {}
         if not self.writes:
             return run
+        if tensors:
+            weights.save(job.directory, run.run, tensors)
         run.save(job.directory)
         self.tracker.finish(status=status, summary=run.row())
         if run.finished:
