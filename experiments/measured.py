@@ -137,7 +137,7 @@ class Clock(Checkpoints):
     """Asked after every step whether a checkpoint is due, it looks at the clock and says no."""
 
     def __init__(self) -> None:
-        super().__init__(seconds=math.inf, keep=1)
+        super().__init__(seconds=math.inf, keep=1, weights=False)
         self.ticks: list[float] = []
 
     def due(self) -> bool:
