@@ -59,7 +59,7 @@ def test_what_is_planned_is_what_runs(tmp_path, monkeypatch, book):  # noqa: F81
 
 
 def test_one_process_a_run_shares_nothing(studied, tmp_path, book):  # noqa: F811
-    made = studied([*STUDY, book, f"output={tmp_path}"])
+    made = studied([*STUDY, book, f"output={tmp_path}", "hydra.launcher.together=1"])
     assert len(made.bundles) == 4
     assert not any(run.shared for run in made.runs.values())
 
@@ -69,6 +69,28 @@ def test_the_demo_costs_a_quarter_less_than_its_runs_apart(studied):
     runs = made.runs.values()
     assert (len(runs), len(made.bundles)) == (54, 18)
     assert sum(run.spent for run in runs) / sum(run.C for run in runs) == pytest.approx(0.76, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "bundles"),
+    [
+        ({}, [3, 3]),  # on two workers
+        ({"shape.width_per_layer": 600}, [1] * 6),  # nothing is won at this width
+        ({"hydra.launcher.together": 4}, [4, 2]),
+        ({"seed": ",".join(map(str, range(20)))}, [8, 8, 4]),
+        ({"precision": "bfloat16"}, [1] * 6),
+    ],
+)
+def test_small_runs_of_one_shape_share_workers_and_all_workers_have_work(
+    studied,
+    tmp_path,
+    book,  # noqa: F811
+    changes,
+    bundles,
+):
+    said = {"hydra.launcher.slots": 2, "seed": "0,1,2,3,4,5", "output": tmp_path} | changes
+    made = studied(["data=text", *TINY, book, *(f"{key}={value}" for key, value in said.items())])
+    assert [len(bundle) for bundle in made.bundles] == bundles
 
 
 def test_runs_compute_from_where_they_branch_off_to_their_last_step():
@@ -99,7 +121,8 @@ def test_the_queue_takes_the_longest_first():
 
 def test_assumed_times_are_those_of_the_hardware(studied, tmp_path, book):  # noqa: F811
     """Two slots: 4 runs of FLOPs 2, 2, 1, 1 end after 3 of them."""
-    made = studied([*STUDY, book, f"output={tmp_path}", "hydra.launcher.slots=2"])
+    one_each = ["hydra.launcher.slots=2", "hydra.launcher.together=1"]
+    made = studied([*STUDY, book, f"output={tmp_path}", *one_each])
     slow = Hardware(name="slow", kind="cuda", peak=1e6, utilisation=0.5, watts=1, price=None)
     found = predicted.times(made, kind="assumed", hardware=slow, seconds=1.0)
     assert found is not None

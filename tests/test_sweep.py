@@ -210,7 +210,14 @@ def test_a_run_whose_time_is_up_is_stopped_with_a_checkpoint_and_goes_on(tmp_pat
 
 
 def test_a_sweep_says_what_it_is_about_to_run_the_costly_first(tmp_path, book):  # noqa: F811
-    code, output = sweep(tmp_path, book, "budget.D=320,1280,640", "hydra.launcher.slots=1", seeds="0")
+    code, output = sweep(
+        tmp_path,
+        book,
+        "budget.D=320,1280,640",
+        "hydra.launcher.together=1",
+        "hydra.launcher.slots=1",
+        seeds="0",
+    )
     assert code == 0, output
     about = json.loads((tmp_path / "outputs/single/sweep.json").read_text())
     flops = {run["name"]: run["flops"] for run in about["runs"]}

@@ -2,6 +2,7 @@
 sweep. (Hydra looks for plugins in every module here, and loads it anew, unless its name begins with "_".)"""
 
 import json
+import math
 import os
 import pkgutil
 import signal
@@ -10,7 +11,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,24 +45,40 @@ class Workers(Protocol):
 class StudyLauncher(Launcher):
     """Composes every job first, then has those that are not finished run, each to a row of its own.
 
-    together: runs that one worker trains side by side, at most, where they differ in the keys `apart` alone.
+    together: runs that one worker trains side by side, at most, where they differ in the keys `apart` alone;
+    None: as many as `pays` says, and no more than leave work for every worker.
     retries: times a run starts again, from its checkpoint, when its process was killed or its time was up.
     prepare: full name of the function that makes of a config what `train`, another, takes a list of. cost: of
-    the one that predicts a config's FLOPs.
+    the one that predicts a config's FLOPs. pays: of the one that says how many runs of a config are faster
+    side by side than in turn.
     """
 
+    preload: Sequence[str] = ()
+
     def __init__(
-        self, *, together: int, apart: Sequence[str], retries: int, prepare: str, train: str, cost: str
+        self,
+        *,
+        together: int | None,
+        apart: Sequence[str],
+        retries: int,
+        prepare: str,
+        train: str,
+        cost: str,
+        pays: str,
     ) -> None:
-        _whole("together", together, at_least=1)
+        _whole("together", 1 if together is None else together, at_least=1)
         _whole("retries", retries, at_least=0)
         self.together, self.apart, self.retries = together, list(apart), retries
-        self.prepare, self.train, self.cost = prepare, train, cost
+        self.prepare, self.train, self.cost, self.pays = prepare, train, cost, pays
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
 
     @abstractmethod
     def workers(self, task: Task, config: DictConfig) -> Workers: ...
+
+    @abstractmethod
+    def abreast(self, config: DictConfig) -> int:
+        """Workers at a time, as far as this machine knows."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context = config, hydra_context
@@ -158,7 +174,7 @@ class StudyLauncher(Launcher):
             return again
 
         def costly(bundle: list[Job]) -> float:
-            return sum(inf if (cost := costs[job.index]) is None else cost for job in bundle)
+            return sum(math.inf if (cost := costs[job.index]) is None else cost for job in bundle)
 
         # What is wrong in a config shows at once, and the longest work does not come last and alone.
         bundles = sorted(self.bundles(waiting), key=costly, reverse=True)
@@ -168,8 +184,9 @@ class StudyLauncher(Launcher):
     def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
         """What one worker trains at a time: jobs that differ in the keys `apart` alone, as many as may be
         together, those that differ in their budget alone next to each other. In the order of the study."""
-        if self.together == 1:
+        if self.together == 1 or not jobs:
             return [[job] for job in jobs]
+        shared_out = math.ceil(len(jobs) / self.abreast(jobs[0].config))
         alike: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
             families = alike.setdefault(_key(job, self.apart), {})
@@ -177,8 +194,16 @@ class StudyLauncher(Launcher):
         bundles = []
         for families in alike.values():
             group = [job for family in families.values() for job in family]
-            bundles += [group[i : i + self.together] for i in range(0, len(group), self.together)]
+            most = self.together or min(shared_out, self._pays(group[0]))
+            bundles += [group[i : i + most] for i in range(0, len(group), most)]
         return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
+
+    def _pays(self, job: Job) -> int:
+        HydraConfig.instance().set_config(job.config)
+        try:
+            return get_method(self.pays)(job.config)
+        except Exception:
+            return 1  # what is wrong in a config, its own log will say
 
 
 class LocalLauncher(StudyLauncher):
@@ -210,6 +235,9 @@ class LocalLauncher(StudyLauncher):
         preload = list(modules(self.preload))
         slots = self.places(config)
         return Pool(task, slots, threads=config.threads, preload=preload, timeout=self.timeout)
+
+    def abreast(self, config: DictConfig) -> int:
+        return len(self.places(config))
 
     def places(self, config: DictConfig) -> list[dict[str, str]]:
         """The environment of each worker: on GPUs each sees one."""
