@@ -57,10 +57,12 @@ def test_groups_by_difficulty_see_what_their_sum_hides():
 
 def test_every_method_is_listed_whether_it_wins_or_not():
     found = made(table(TRUTHS["logit line"]))
-    assert set(found) == {*METHODS, "chosen by an earlier hold-out"} - {"two steps through loss"}
+    assert set(found) == {*METHODS, "chosen by an earlier hold-out", "median of all"} - {"two steps through loss"}
     assert found["same as the last"].wins is None
     assert not any(one.wins for one in found.values())  # nothing beats the truth itself
     assert found["chosen by an earlier hold-out"].error < 1e-6
+    at_the_largest = [found[name].predicted[-1] for name in METHODS if name in found]
+    assert found["median of all"].predicted[-1] == pytest.approx(np.median(at_the_largest))
 
 
 def test_too_short_a_curve_is_not_forecast():

@@ -145,6 +145,16 @@ def chosen(seen: Seen) -> np.ndarray:
     return METHODS[min(errors, key=lambda name: errors[name])](seen)
 
 
+def combined(seen: Seen) -> np.ndarray:
+    """The median of all methods, place by place: no single one is best on many tasks, and what they get wrong
+    differs (Makridakis et al. 2020, on the M4 competition)."""
+    made = []
+    for method in METHODS.values():
+        with suppress(ValueError):
+            made.append(method(seen))
+    return np.median(made, axis=0)
+
+
 def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
     """Every method's forecast of the top 4x of x from the rest. groups: the same task's items by difficulty,
     for one more: a sigmoid for each group, averaged (after Wu & Lo 2024).
@@ -155,7 +165,7 @@ def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
     held = curve.x > curve.x.max(initial=-np.inf) - REACH + 1e-9
     if not curve.bounded or len(np.unique(curve.x[~held])) < FEWEST_SEEN:
         raise ValueError(f"{(~held).sum()} points below the largest quarter are too few to forecast from")
-    methods = METHODS | {"chosen by an earlier hold-out": chosen}
+    methods = METHODS | {"chosen by an earlier hold-out": chosen, "median of all": combined}
     if groups:
         methods["by difficulty"] = lambda seen: _by_difficulty(groups, seen.to)
     whole = Seen(curve.x, curve.y, curve.x, curve.floor, curve.items, curve.loss)
