@@ -57,7 +57,9 @@ def test_groups_by_difficulty_see_what_their_sum_hides():
 
 def test_every_method_is_listed_whether_it_wins_or_not():
     found = made(table(TRUTHS["logit line"]))
-    assert set(found) == {*METHODS, "chosen by an earlier hold-out", "median of all"} - {"two steps through loss"}
+    assert set(found) == {*METHODS, "chosen by an earlier hold-out", "median of all"} - {
+        "two steps through loss"
+    }
     assert found["same as the last"].wins is None
     assert not any(one.wins for one in found.values())  # nothing beats the truth itself
     assert found["chosen by an earlier hold-out"].error < 1e-6

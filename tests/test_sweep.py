@@ -269,3 +269,16 @@ def test_configs_composed_together_are_those_composed_apart():
                 loader.load_sweep_config(base, overrides)
             )
     assert len(quick.known) == 4  # +extra is another composition each time
+
+
+def test_a_run_of_a_sweep_may_have_several_processes(tmp_path, book):  # noqa: F811
+    """test_parallel says what its losses are; torchrun around the sweep is refused."""
+    two = ["parallel=ddp", "hydra.launcher.devices=2"]
+    code, output = sweep(tmp_path, book, *two, seeds="0")
+    assert code == 0, output
+    ((_, run),) = records(tmp_path / "outputs")
+    assert run.finished
+    assert run.provenance["processes"] == 2
+    code, output = sweep(tmp_path, book, *two, seeds="5", env={"TORCHELASTIC_RUN_ID": "none"})
+    assert code == 1
+    assert "say hydra.launcher.devices" in output

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from hydra_plugins.scalelaw_local._worker import Task
 from hydra_plugins.scalelaw_local.launcher import StudyLauncher, Workers
 
-STUDY = ("together", "apart", "retries", "prepare", "train", "cost", "pays")
+STUDY = ("together", "apart", "devices", "retries", "prepare", "train", "cost", "pays")
 
 
 class EngineLauncher(StudyLauncher):

@@ -34,11 +34,12 @@ class Job:
 @dataclass(frozen=True)
 class Task:
     """prepare: full name of the function that makes of a config what `train`, another, takes a list of.
-    commit: of the code, as it was when the sweep began."""
+    commit: of the code, as it was when the sweep began. devices: processes that share each run."""
 
     prepare: str
     train: str
     commit: str | None
+    devices: int
     hydra_context: HydraContext | None
 
 
@@ -57,6 +58,25 @@ def work(pipe: connection.Connection, task: Task, environment: dict[str, str]) -
 
 
 def run_bundle(task: Task, jobs: Sequence[Job]) -> None:
+    if task.devices == 1:
+        return _run(task, jobs)
+    from scalelaw.parallel import spawn  # torch's agent is loaded where it is wanted
+
+    with _speaking_in(jobs[0].directory / LOG):
+        try:
+            spawn(task.devices, share, task, jobs)
+        except Exception as error:
+            traceback.print_exception(error)
+
+
+def share(task: Task, jobs: Sequence[Job]) -> None:
+    """What each of several processes of one run does."""
+    setup_globals()
+    freeze(task.commit)
+    _run(task, jobs)
+
+
+def _run(task: Task, jobs: Sequence[Job]) -> None:
     prepare, train = map(get_method, (task.prepare, task.train))
     ready = [(job, made) for job in jobs if (made := _prepared(job, prepare, task.hydra_context)) is not None]
     if not ready:

@@ -47,7 +47,8 @@ class StudyLauncher(Launcher):
 
     together: runs that one worker trains side by side, at most, where they differ in the keys `apart` alone;
     None: as many as `pays` says, and no more than leave work for every worker.
-    retries: times a run starts again, from its checkpoint, when its process was killed or its time was up.
+    devices: processes that share each run, where its `parallel` says how. retries: times a run starts again,
+    from its checkpoint, when its process was killed or its time was up.
     prepare: full name of the function that makes of a config what `train`, another, takes a list of. cost: of
     the one that predicts a config's FLOPs. pays: of the one that says how many runs of a config are faster
     side by side than in turn.
@@ -60,6 +61,7 @@ class StudyLauncher(Launcher):
         *,
         together: int | None,
         apart: Sequence[str],
+        devices: int,
         retries: int,
         prepare: str,
         train: str,
@@ -67,8 +69,14 @@ class StudyLauncher(Launcher):
         pays: str,
     ) -> None:
         _whole("together", 1 if together is None else together, at_least=1)
+        _whole("devices", devices, at_least=1)
         _whole("retries", retries, at_least=0)
-        self.together, self.apart, self.retries = together, list(apart), retries
+        if devices > 1 and together is not None and together > 1:
+            raise ValueError(
+                "hydra.launcher.together and .devices: several runs a process, or several processes a run"
+            )
+        self.together = 1 if devices > 1 else together
+        self.apart, self.devices, self.retries = list(apart), devices, retries
         self.prepare, self.train, self.cost, self.pays = prepare, train, cost, pays
         self.config: DictConfig | None = None
         self.hydra_context: HydraContext | None = None
@@ -85,8 +93,12 @@ class StudyLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         assert self.config is not None
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise HydraException(
+                "torchrun around a sweep: say hydra.launcher.devices, and each run gets its own"
+            )
         setup_globals()
-        task = Task(self.prepare, self.train, commit(), self.hydra_context)
+        task = Task(self.prepare, self.train, commit(), self.devices, self.hydra_context)
         workers = self.workers(task, self.config)
         with _terminated_as_exit():
             try:
@@ -240,17 +252,20 @@ class LocalLauncher(StudyLauncher):
         return len(self.places(config))
 
     def places(self, config: DictConfig) -> list[dict[str, str]]:
-        """The environment of each worker: on GPUs each sees one."""
+        """The environment of each worker: on GPUs each sees its own."""
         if not str(config.device).startswith("cuda"):
-            return [{}] * (self.slots or max(1, cores() // config.threads))
+            return [{}] * (self.slots or max(1, cores() // (config.threads * self.devices)))
         import torch  # only it knows how many there are
 
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         gpus = visible.split(",") if visible else [str(i) for i in range(torch.cuda.device_count())]
         if not gpus:
             raise HydraException("device=cuda: torch sees no GPU")
-        places = self.slots or len(gpus) * self.slots_per_gpu
-        return [{"CUDA_VISIBLE_DEVICES": gpus[i % len(gpus)]} for i in range(places)]
+        if len(gpus) < self.devices:
+            raise HydraException(f"hydra.launcher.devices={self.devices}, and torch sees {len(gpus)} GPUs")
+        groups = [gpus[i : i + self.devices] for i in range(0, len(gpus) - self.devices + 1, self.devices)]
+        places = self.slots or len(groups) * self.slots_per_gpu
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(places)]
 
 
 def record(job: Job) -> Run | None:
