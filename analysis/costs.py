@@ -63,6 +63,30 @@ class Site:
             raise ValueError(f"site.carbon={self.carbon}: grams of CO2 a kWh are not negative")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Doubt:
+    """How many times too high or too low each stated factor may be: half of a 95 % interval in its logarithm.
+
+    Raises ValueError naming the key for one below 1.
+    """
+
+    utilisation: float
+    watts: float
+    pue: float
+    carbon: float
+
+    def __post_init__(self) -> None:
+        for key, factor in vars(self).items():
+            if positive(f"doubt.{key}", factor) < 1:
+                raise ValueError(f"doubt.{key}={factor}: is a factor either way, at least 1")
+
+    def around(self, value: float, *factors: str) -> tuple[float, float]:
+        """95 % interval of a product of these factors: their logarithms' doubts, taken as independent, add
+        up in squares."""
+        times = math.exp(math.hypot(*(math.log(getattr(self, key)) for key in factors)))
+        return value / times, value * times
+
+
 @dataclass(frozen=True)
 class Cost:
     """hours: of one device. kwh: the building's share included. grams: of CO2 equivalents. price: in the

@@ -20,6 +20,7 @@ import torch
 from bench import machine, ours
 from bench.fresh import ROOT
 from bench.size import Size
+from scalelaw.peak import settle
 from scalelaw.provenance import provenance
 from scalelaw.run import write_atomically
 
@@ -35,11 +36,11 @@ def rates(step: Callable[[], object], tokens: int, rounds: int, seconds: float, 
     """Tokens per second of each round, after a warm-up that compiles."""
 
     def took(steps: int) -> float:
-        machine.settle(device)
+        settle(device)
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        machine.settle(device)
+        settle(device)
         return time.perf_counter() - start
 
     took(3)

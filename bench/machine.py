@@ -1,16 +1,14 @@
 """What a thread of this machine can do: the fastest matrix product of a model's sizes or of large squares."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from bench.size import Size
+from scalelaw.peak import rate
 
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-LEAST = 0.2  # seconds a product is repeated for, so that clocks and caches have settled
-ROUNDS = 3
 
 
 def products(sizes: Sequence[Size], squares: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -28,26 +26,3 @@ def peaks(shapes: Sequence[Sequence[int]], device: str) -> dict[str, Any]:
         rows = [{"product": list(shape), "flops_per_second": value} for shape, value in rates.items()]
         found[kind] = {"flops_per_second": rates[best], "product": list(best), "all": rows}
     return found
-
-
-def rate(m: int, k: int, n: int, dtype: torch.dtype, device: str) -> float:
-    """FLOP/s of (m, k) @ (k, n), best of several rounds."""
-    a, b = torch.randn(m, k, device=device, dtype=dtype), torch.randn(k, n, device=device, dtype=dtype)
-    out = torch.empty(m, n, device=device, dtype=dtype)
-    best = 0.0
-    for _ in range(ROUNDS):
-        torch.mm(a, b, out=out)
-        settle(device)
-        start, times = time.perf_counter(), 0
-        while (passed := time.perf_counter() - start) < LEAST:
-            torch.mm(a, b, out=out)
-            settle(device)
-            times += 1
-        best = max(best, 2 * m * k * n * times / passed)
-    return best
-
-
-def settle(device: str) -> None:
-    """Wait until a GPU has done what it was told."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()

@@ -29,6 +29,8 @@ from experiments.job import prepare
 from experiments.planned import plain
 from hydra_plugins.scalelaw_local._pool import environment
 from scalelaw.checkpoint import Checkpoints
+from scalelaw.contracts import Batch
+from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 from scalelaw.step import autocast
 from scalelaw.train import train
@@ -214,22 +216,27 @@ def _typical(steps: np.ndarray, log_every: int) -> float:
 
 
 def activations(trainee: Trainee) -> int:
-    """Bytes that a forward pass over one batch keeps for the backward pass, parameters left out."""
-    job, model = trainee.job, trainee.model
+    """Bytes that a forward pass over one batch of a run keeps for its backward pass."""
+    job = trainee.job
+    batch = trainee.batch().to(torch.device(job.device))
+    return kept(trainee.model, batch, precision=job.precision, device=job.device)
+
+
+def kept(model: LanguageModel, batch: Batch, *, precision: str, device: str) -> int:
+    """Bytes that a forward pass over a batch keeps for the backward pass, parameters left out."""
     known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept: dict[int, torch.UntypedStorage] = {}
+    found: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage
+            found[storage.data_ptr()] = storage
         return tensor
 
-    batch = trainee.batch().to(torch.device(job.device))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with autocast(job.precision, job.device):
+        with autocast(precision, device):
             model.nll(batch)
-        return sum(storage.nbytes() for storage in kept.values())
+        return sum(storage.nbytes() for storage in found.values())
 
 
 def _resident(device: str) -> int:

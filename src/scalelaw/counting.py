@@ -93,7 +93,7 @@ class Published:
     encoder, decoder: blocks of each stack; encoder 0 for a decoder-only model.
     width: E. attention_width: heads x head_dim. key_value_width: less than that for grouped queries.
     ffn_matrices: 2, or 3 for a gated FFN. positions: rows of a learned position table.
-    relative_biases: parameters of T5's relative position biases, in both stacks together.
+    relative_biases: parameters of relative positions, in all stacks together: T5's biases, Gopher's matrices.
     biases: in every linear map of the blocks; norm_biases: LayerNorm, not RMSNorm.
     """
 
@@ -114,7 +114,7 @@ class Published:
     def counts(self) -> dict[str, int]:
         """The same keys as `count`; learned positions count as embedding (Kaplan et al. 2020).
 
-        T5's relative biases count as attention, half of them in each stack."""
+        Relative positions count as attention, half of them in each stack."""
         E, A, K, F = self.width, self.attention_width, self.key_value_width, self.ffn_width
         attention = 2 * E * A + 2 * E * K + self.biases * (A + 2 * K + E)
         ffn = self.ffn_matrices * E * F + self.biases * ((self.ffn_matrices - 1) * F + E)
@@ -185,6 +185,26 @@ def llama(*, depth: int, width: int, ffn_width: int, vocab_size: int, tied: bool
         tied=tied,
         biases=False,
         norm_biases=False,
+    )
+
+
+def gopher(*, depth: int, width: int, vocab_size: int) -> Published:
+    """Gopher and Chinchilla: RMSNorm, an MLP of 4 E, tied; a matrix a block for the distances of relative
+    positions (Rae et al. 2021, section 2.1; Dai et al. 2019, Transformer-XL), without which the parameters
+    are 258B and not the 280B stated. `flops` leaves its products out, as Hoffmann et al. 2022, appendix F.
+    """
+    return Published(
+        decoder=depth,
+        width=width,
+        attention_width=width,
+        key_value_width=width,
+        ffn_width=4 * width,
+        vocab_size=vocab_size,
+        ffn_matrices=2,
+        tied=True,
+        biases=False,
+        norm_biases=False,
+        relative_biases=depth * width * width,
     )
 
 
