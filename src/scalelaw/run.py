@@ -64,7 +64,7 @@ class Run:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
     measures: dict[str, float | None] = field(default_factory=dict)
-    """What was measured at the end beside losses, as "measure.figure" (scalelaw.measures); None where a figure
+    """What was measured at the end beside losses, as "measure.figure" (scalelaw.measures); None where it
     could not be had."""
     parent: str | None = None
     reason: str | None = None
@@ -140,19 +140,8 @@ class NewerRecord(ValueError):
 
 KNOWN = {f.name for f in fields(Run)}
 REQUIRED = {f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING}
-APART = (
-    "parameters",
-    "timing",
-    "provenance",
-    "config",
-    "scores",
-    "measures",
-    "bayes_loss",
-    "started",
-    "ended",
-    "host",
-)
-APART += ("schema",)
+APART = ("parameters", "timing", "provenance", "config", "scores", "bayes_loss", "started", "ended", "host")
+APART += ("schema", "measures")
 FLAT = [f.name for f in fields(Run) if f.name not in APART]
 
 

@@ -1,8 +1,8 @@
 """How wide the basin is: the loss along random directions, each filter as large as the model's own.
 
 Li et al. 2018 (section 4): without that scaling a model with larger weights looks flatter than it is, since
-what follows a norm does not feel the size of the weights before it. A filter is what makes one output: a row of
-a matrix. Norm gains, as there, are not moved.
+what follows a norm does not feel the size of the weights before it. A filter is what makes one output: a row
+of a matrix. Norm gains, as there, are not moved.
 """
 
 from collections.abc import Sequence

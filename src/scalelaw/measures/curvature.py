@@ -75,7 +75,7 @@ def largest(hessian: Hessian, tolerance: float, products: int) -> float | None:
             which="LA",
             v0=start,
             ncv=vectors,
-            tol=tolerance,
+            tol=tolerance,  # pyright: ignore[reportArgumentType] (scipy's stubs say int)
             maxiter=restarts,
             return_eigenvectors=False,
         )

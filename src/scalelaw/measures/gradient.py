@@ -1,7 +1,7 @@
 """Gradient noise: how much the gradients of single windows differ, beside the gradient they share.
 
-With G the mean gradient and Sigma the covariance of a window's, McCandlish et al. 2018 (appendix A.1) find both
-without bias from the squared norms at two batch sizes:
+With G the mean gradient and Sigma the covariance of a window's, McCandlish et al. 2018 (appendix A.1) find
+both without bias from the squared norms at two batch sizes:
 
     E |G_B|^2 = |G|^2 + tr(Sigma) / B
 """
