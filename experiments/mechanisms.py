@@ -25,6 +25,10 @@ def main(cfg: DictConfig) -> None:
     table = measures.table(runs)
     found, refused = trends(table)
     stored, steps = capacities(runs), along(there, seed=int(tables.number(cfg, "seed", whole=True, least=0)))
+    if table.empty and not stored and not steps:
+        raise ValueError(
+            f"runs={folder}: no finished run was measured: measures=[gradient] would measure one"
+        )
     made = tables.origin("experiments.mechanisms", cfg) | {"runs": provenance(runs)}
     result = {
         "provenance": made,

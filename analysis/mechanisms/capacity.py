@@ -24,8 +24,8 @@ FEWEST = 2  # sizes below that
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """bits: a parameter (of N_total), mean over the sizes that are full; interval95 over sizes, each the mean
-    of its runs. sizes: how many are full. at_least: the most bits a parameter that any run stored. exponent: of
-    bits on N_total among full sizes, with its interval: 1 where capacity is proportional to size.
+    of its runs. sizes: how many are full. at_least: the most bits a parameter that any run stored. exponent:
+    of bits on N_total among full sizes, with its interval: 1 where capacity is proportional to size.
     exposures: how often a fact was told in each of its forms, the least and the most of all runs.
     """
 
