@@ -29,6 +29,10 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
     resolved: dict[str, Any] = {key: value for key, value in plain.items() if key not in EXECUTION}
     resolved["recipe"] = RECIPE
+    if not resolved[
+        "measures"
+    ]:  # they change no loss, but a run without them has not what a run with them has
+        del resolved["measures"]
     for data in (resolved["data"], resolved["data"].get("corpus", {})):  # a mixture holds a corpus
         data.pop("cache", None)
         if path := data.get("path"):

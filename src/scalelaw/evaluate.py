@@ -107,7 +107,7 @@ def score(model: Architecture, exam: Exam) -> dict[str, float]:
     nll: nats an answer token. brier: (1 - p) ** 2 of the token that is right, 0 at best ("target Brier").
     exact: share of items whose every token is the likeliest, which is what greedy decoding says. items: how
     many. tokens: of an answer, on average. `chance`, `chance_nll`, `chance_brier`: what a guess scores.
-    bits: what is stored of facts, facts x log2(choices) less their NLL.
+    facts_bits: of all facts, facts x log2(choices). bits: what is stored of them, those less their NLL.
     """
     nll, brier, exact, tokens, items = 0.0, 0.0, 0, 0, 0
     with torch.no_grad():
@@ -125,6 +125,7 @@ def score(model: Architecture, exam: Exam) -> dict[str, float]:
     found |= guess | {"items": items, "tokens": tokens / items}
     if exam.memory is not None:
         facts, choices = exam.memory
+        found["facts_bits"] = facts * math.log2(choices)
         found["bits"] = facts * (math.log2(choices) - nll / items / math.log(2))
     return found
 

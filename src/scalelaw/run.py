@@ -63,6 +63,9 @@ class Run:
     where no one does."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
+    measures: dict[str, float | None] = field(default_factory=dict)
+    """What was measured at the end beside losses, as "measure.figure" (scalelaw.measures); None where it
+    could not be had."""
     parent: str | None = None
     reason: str | None = None
     """Why the run is not finished, in one line; None when it is."""
@@ -90,11 +93,12 @@ class Run:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 
         What differs from one execution to the next and what is nested stays in the record; each entry of
-        `parameters` becomes `N_<name>`. `bayes_loss` is there where it is known.
+        `parameters` becomes `N_<name>`. `bayes_loss` and `measures` are there where they are known.
         """
         flat = {name: getattr(self, name) for name in FLAT}
         if self.bayes_loss is not None:
             flat["bayes_loss"] = self.bayes_loss
+        flat |= {name: value for name, value in self.measures.items() if value is not None}
         return flat | {f"N_{name}": count for name, count in self.parameters.items()}
 
     def save(self, directory: Path) -> None:
@@ -137,7 +141,7 @@ class NewerRecord(ValueError):
 KNOWN = {f.name for f in fields(Run)}
 REQUIRED = {f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING}
 APART = ("parameters", "timing", "provenance", "config", "scores", "bayes_loss", "started", "ended", "host")
-APART += ("schema",)
+APART += ("schema", "measures")
 FLAT = [f.name for f in fields(Run) if f.name not in APART]
 
 

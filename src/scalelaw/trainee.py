@@ -1,5 +1,6 @@
 """One run while it trains: its model, what it has used so far, its files. `scalelaw.train` moves it on."""
 
+import copy
 import json
 import logging
 import math
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from scalelaw import weights
 from scalelaw.budget import resolved
@@ -21,6 +23,7 @@ from scalelaw.checkpoint import Checkpoints, pack, unpack
 from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
 from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
+from scalelaw.measures.measure import Measure, Subject, checked, measured
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.parallel import ALONE, Parallel
 from scalelaw.progress import FILE as PROGRESS
@@ -54,7 +57,7 @@ class Job:
 
     window: tokens a row. rows: rows a batch. clip: global gradient norm. log_every: steps between rows of the
     metrics file, each with the mean training loss since the last, so none goes unrecorded. precision,
-    compile, device, parallel: as `scalelaw.step.Step` takes them.
+    compile, device, parallel: as `scalelaw.step.Step` takes them. measures: by the names of their figures.
     """
 
     directory: Path
@@ -79,6 +82,7 @@ class Job:
     compile: bool
     device: str
     parallel: Parallel = ALONE
+    measures: Mapping[str, Measure] = field(default_factory=dict)
 
     def finished(self) -> Run | None:
         """The record of this very run, if it is there and finished; a torn one is trained over.
@@ -110,6 +114,7 @@ class Spent:
     targets: int = 0
     seconds: float = 0.0
     evaluating: float = 0.0
+    measuring: float = 0.0
     loss_sum: float = 0.0
     """Summed NLL and count of the target tokens since the last row of the metrics file."""
     loss_count: int = 0
@@ -154,6 +159,11 @@ class Trainee:
         self.tracker = Guarded(job.tracker)
         self.final: dict[str, float] = {}
         self.scores: dict[str, dict[str, float]] = {}
+        self.measures: dict[str, float | None] = {}
+        if job.measures:
+            if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
+                raise BadInput("measures need the whole model in every process, which parallel=fsdp cuts")
+            checked(job.measures, self._subject(self.model))
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
@@ -234,6 +244,7 @@ class Trainee:
         spent.loss_sum, spent.loss_count = 0.0, 0
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
+            row |= {name: value for name, value in self._measure().items() if value is not None}
         spent.rows += 1
         if self.writes:
             self.metrics.write(row)
@@ -252,6 +263,34 @@ class Trainee:
             self.scores = job.evaluation.scores(model, job.source)
         self.spent.evaluating += time.monotonic() - start
         return found | {f"{task}.{name}": v for task, all in self.scores.items() for name, v in all.items()}
+
+    def _measure(self) -> dict[str, float | None]:
+        """In float32 on a copy, so that nothing of the run's own is touched."""
+        job, start, end = self.job, time.monotonic(), self.spent.step == self.plan.steps
+        if not any(end or measure.along for measure in job.measures.values()):
+            return {}
+        subject = self._subject(self.model if self.leader is None else self.leader.model)
+        self.measures = measured(job.measures, subject, end=end)
+        self.spent.measuring += time.monotonic() - start
+        return self.measures
+
+    def _subject(self, model: Any) -> Subject:
+        job = self.job
+
+        def fresh() -> Any:
+            with torch.random.fork_rng():
+                torch.manual_seed(job.seed)
+                return job.architecture(job.shape, job.source.vocab_size).to(job.device)
+
+        return Subject(
+            model=copy.deepcopy(model),
+            fresh=fresh,
+            source=job.source,
+            objective=job.objective,
+            window=job.window,
+            rows=job.rows,
+            seed=job.seed,
+        )
 
     def follow(self, leader: "Trainee") -> None:
         """Let the leader compute until the schedules part: with the same seed and data the steps are the same
@@ -306,6 +345,7 @@ class Trainee:
         timing = {
             "seconds": spent.seconds,
             "evaluation_seconds": spent.evaluating,
+            **({"measuring_seconds": spent.measuring} if job.measures else {}),
             "tokens_per_second": self.rate(),
             "shared_steps": spent.shared,
         }
@@ -339,6 +379,7 @@ class Trainee:
             bits_per_byte=self.final.get("bits_per_byte"),
             bayes_loss=self.final.get("bayes_loss"),
             scores=self.scores if self.done() else {},
+            measures=self.measures if self.done() else {},
             parent=spent.parent,
             timing=timing,
             provenance=provenance(job.labels.command)
