@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from experiments.door import cause
 from scalelaw import weights
 from scalelaw.contracts import BadInput, Source
+from scalelaw.data.tokens import Tokenizer
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 
@@ -21,6 +22,14 @@ class Saved:
     run: Run
     model: LanguageModel
     source: Source
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Raises BadInput for a run on symbols that no text is made of."""
+        text: Any = getattr(self.source, "corpus", self.source)  # of a mixture
+        if not hasattr(text, "tokenizer"):
+            raise BadInput(f"{self.run.name} was trained on data={self.run.data}, which is not text")
+        return text.tokenizer
 
 
 def saved(directory: Path, cache: Path) -> Saved:

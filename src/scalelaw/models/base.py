@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.loss import Exponentials, exponentials, summed_nll
+from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Stack
 from scalelaw.shape import Shape
 
@@ -53,10 +54,32 @@ class LanguageModel(nn.Module, ABC):
 
     def projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T - batch.start, E) and (V, E), whose product are the logits."""
-        hidden = self.hidden(batch)
+        return self.scaled(self.hidden(batch))
+
+    def scaled(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(.., E) of `hidden` and the head's (V, E), whose product are the logits."""
         if self.head is not None:
             return hidden, self.head.weight
         return hidden * self.shape.width**-0.5, self.embedding.weight
+
+    def read(self, prompt: Tensor, more: int) -> tuple[Reader, Tensor]:
+        """Read a (B, P) prompt, and be ready to read `more` tokens after it, each as it comes.
+
+        Returns the reader and the (B, E) that the head reads at the prompt's last token. `scalelaw.generate`
+        goes on from there. Raises BadInput for an architecture without a cache.
+        """
+        raise BadInput(f"{type(self).__name__} keeps no cache: it cannot generate text")
+
+    def kept(self, prompt: int, more: int) -> int:
+        """Numbers a row that `read` makes room for."""
+        raise BadInput(f"{type(self).__name__} keeps no cache")
+
+    def token_flops(self, prompt: int, after: int) -> int:
+        """Forward FLOPs of one row's token at position prompt + after, all before it being kept.
+
+        The prompt itself costs flops(window=prompt, prefix=prompt, start=prompt - 1).
+        """
+        raise BadInput(f"{type(self).__name__} keeps no cache")
 
     @abstractmethod
     def flops(self, *, window: int, prefix: int, start: int) -> int:
