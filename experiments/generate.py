@@ -19,7 +19,10 @@ def main(cfg: DictConfig) -> None:
     found = saved(Path(cfg.run), Path(cfg.cache))
     if not isinstance(cfg.samples, int) or cfg.samples < 1:
         raise BadInput(f"samples must be a whole number of at least 1, not {cfg.samples!r}")
-    [encoded] = found.tokenizer.encode([str(cfg.prompt)])
+    tokenizer = found.tokenizer
+    if tokenizer is None:
+        raise BadInput(f"{found.run.name} was trained on data={found.run.data}, which is not text")
+    [encoded] = tokenizer.encode([str(cfg.prompt)])
     given = encoded.tolist() or [SEPARATOR]  # after which documents begin
     prompt = torch.tensor([given] * cfg.samples)
     generator = torch.Generator().manual_seed(cfg.seed)
@@ -29,7 +32,7 @@ def main(cfg: DictConfig) -> None:
     if len(given) + cfg.tokens > found.run.window:
         print(f"longer than the window of {found.run.window} tokens that the run was trained on")
     for text in texts:
-        print(found.tokenizer.decode([*given, *text]))
+        print(tokenizer.decode([*given, *text]))
 
 
 if __name__ == "__main__":

@@ -24,12 +24,8 @@ class Saved:
     source: Source
 
     @property
-    def tokenizer(self) -> Tokenizer:
-        """Raises BadInput for a run on symbols that no text is made of."""
-        text: Any = getattr(self.source, "corpus", self.source)  # of a mixture
-        if not hasattr(text, "tokenizer"):
-            raise BadInput(f"{self.run.name} was trained on data={self.run.data}, which is not text")
-        return text.tokenizer
+    def tokenizer(self) -> Tokenizer | None:
+        return tokenizer(self.source)
 
 
 def saved(directory: Path, cache: Path) -> Saved:
@@ -52,3 +48,9 @@ def saved(directory: Path, cache: Path) -> Saved:
         raise cause(error) from None
     weights.load(directory, model)
     return Saved(run, model, source)
+
+
+def tokenizer(source: Source) -> Tokenizer | None:
+    """None for symbols that no text is made of."""
+    text: Any = getattr(source, "corpus", source)  # of a mixture
+    return getattr(text, "tokenizer", None)
