@@ -7,7 +7,6 @@ import sys
 import pytest
 import torch
 from commands import TINY, book, call  # noqa: F401 (a fixture)
-from safetensors.torch import load_file
 from tiny import ARCHITECTURES, VOCAB, batch, model
 
 from experiments.adopt import main as adopt
@@ -16,7 +15,7 @@ from experiments.generate import main as generate
 from experiments.saved import saved
 from experiments.train import main as train
 from scalelaw import huggingface
-from scalelaw.contracts import SEPARATOR, BadInput
+from scalelaw.contracts import SEPARATOR, BadInput, Batch
 from scalelaw.data.tokens import Bpe, Bytes
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.llama import from_llama, to_llama
@@ -212,7 +211,7 @@ def test_lm_evaluation_harness_measures_what_we_do(tmp_path, folder):
     """On a task of our own on the disk: its log-likelihoods are ours."""
     pytest.importorskip("lm_eval")
     run, out = folder
-    items = [("the law of ", "all"), ("states that ", "was"), ("made in ", "peace")]
+    items = [("the law of", " all"), ("states that", " was"), ("made in", " peace")]
     data = tmp_path / "items.jsonl"
     data.write_text("\n".join(json.dumps({"text": t, "next": n}) for t, n in items))
     (tmp_path / "tasks").mkdir()
@@ -232,6 +231,5 @@ def test_lm_evaluation_harness_measures_what_we_do(tmp_path, folder):
         labels = torch.full_like(read, -100)
         labels[0, len(given) - 1 : -1] = read[0, len(given) :]
         with torch.no_grad():
-            nats.append(float(ours.nll(type(batch([1], 2)).of(read, labels, torch.tensor([0])))))
+            nats.append(float(ours.nll(Batch.of(read, labels, torch.tensor([0])))))
     assert found["perplexity,none"] == pytest.approx(torch.tensor(nats).mean().exp().item(), rel=1e-4)
-    assert load_file(out / huggingface.WEIGHTS)
