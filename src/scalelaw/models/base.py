@@ -9,6 +9,7 @@ from scalelaw.contracts import BadInput, Batch
 from scalelaw.loss import Exponentials, exponentials, summed_nll
 from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Stack
+from scalelaw.models.moe import SparseFeedForward
 from scalelaw.shape import Shape
 
 # As large as the sum of what a stack's layers write at the start, so that neither drowns the other; the
@@ -88,6 +89,24 @@ class LanguageModel(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """Those of all stacks, in the order they are computed in."""
         return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
+
+    def mixtures(self) -> list[SparseFeedForward]:
+        """The mixtures of experts among the FFNs. Their auxiliary loss is one of a batch: where there are
+        any, a batch's rows can be neither shared out nor computed with another's."""
+        return [module for module in self.modules() if isinstance(module, SparseFeedForward)]
+
+    def auxiliary(self) -> Tensor:
+        """What training adds to the loss in nats per token, for the last pass of a model with mixtures."""
+        return torch.stack([mixture.auxiliary for mixture in self.mixtures()]).sum()
+
+    def load(self) -> dict[str, float]:
+        """How even the last training pass's load was: the least and the most of any expert of any block, 1
+        being an even share. Empty for a dense model."""
+        found = [mixture.load * mixture.experts for mixture in self.mixtures()]
+        if not found:
+            return {}
+        loads = torch.stack(found)
+        return {"expert_load_least": float(loads.min()), "expert_load_most": float(loads.max())}
 
     def compile_parts(self) -> None:
         """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax."""

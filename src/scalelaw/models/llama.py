@@ -35,9 +35,10 @@ def to_llama(model: LanguageModel, *, window: int) -> tuple[dict[str, Any], dict
     window: positions that it was trained on. Raises BadInput for any model but a causal decoder: there is no
     module in transformers that computes the others.
     """
-    if type(model) is not CausalDecoder:
+    if type(model) is not CausalDecoder or model.mixtures():
+        experts = " with experts" if model.mixtures() else ""
         raise BadInput(
-            f"a {type(model).__name__} has no counterpart in transformers: only a CausalDecoder does"
+            f"a {type(model).__name__}{experts} has no counterpart: only a dense CausalDecoder has"
         )
     shape = model.shape
     config = {
