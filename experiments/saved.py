@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from experiments.door import cause
 from scalelaw import weights
 from scalelaw.contracts import BadInput, Source
+from scalelaw.data.tokens import Tokenizer
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 
@@ -21,6 +22,10 @@ class Saved:
     run: Run
     model: LanguageModel
     source: Source
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return tokenizer(self.source)
 
 
 def saved(directory: Path, cache: Path) -> Saved:
@@ -43,3 +48,9 @@ def saved(directory: Path, cache: Path) -> Saved:
         raise cause(error) from None
     weights.load(directory, model)
     return Saved(run, model, source)
+
+
+def tokenizer(source: Source) -> Tokenizer | None:
+    """None for symbols that no text is made of."""
+    text: Any = getattr(source, "corpus", source)  # of a mixture
+    return getattr(text, "tokenizer", None)

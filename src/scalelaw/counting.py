@@ -30,6 +30,7 @@ def count(model: nn.Module) -> dict[str, int]:
     embedding, head: tables. A tied model has no head of its own: 0.
     attention (cross-attention included), cross_attention, ffn, norm: by kind.
     encoder, decoder: by stack, norms included; they add up to non_embedding.
+    active: those of non_embedding that one token passes through; all but the idle experts of a mixture.
     Raises ValueError naming a parameter that is of no known kind or in no stack.
     """
     kinds, stacks = dict.fromkeys(KINDS, 0), {"encoder": 0, "decoder": 0}
@@ -41,16 +42,19 @@ def count(model: nn.Module) -> dict[str, int]:
             if stack not in stacks:
                 raise ValueError(f"parameter {name} is in no stack: neither encoder nor decoder")
             stacks[stack] += parameter.numel()
-    return conventions(kinds, stacks)
+    return conventions(kinds, stacks, idle=sum(getattr(module, "idle", 0) for module in model.modules()))
 
 
-def conventions(kinds: dict[str, int], stacks: dict[str, int]) -> dict[str, int]:
-    """All counts from those by kind (keys of KINDS) and by stack; a head of 0 means a tied one."""
+def conventions(kinds: dict[str, int], stacks: dict[str, int], *, idle: int = 0) -> dict[str, int]:
+    """All counts from those by kind (keys of KINDS) and by stack; a head of 0 means a tied one.
+
+    idle: parameters of experts that a token does not pass through."""
     embedding, head = kinds["embedding"], kinds["head"]
     non_embedding = stacks["encoder"] + stacks["decoder"]
     return {
         "total": non_embedding + embedding + head,
         "non_embedding": non_embedding,
+        "active": non_embedding - idle,
         "with_embedding": non_embedding + embedding,
         "with_head": non_embedding + (head or embedding),
         "embedding": embedding,

@@ -48,11 +48,14 @@ class Step:
         self.whole = stack(models) if len(models) > 1 else models[0]
         if compile:
             self.whole.compile_parts()
+        self.balanced = bool(self.whole.mixtures())
         self.parallel, self.nll = parallel, parallel.objective(self.whole)
         self.slopes = [p.grad for p in self.whole.parameters() if p.grad is not None]
 
     def backward(self, batches: Sequence[Batch], tokens: int) -> list[tuple[float, float]]:
         """Leave the gradient of (summed NLL / tokens) of each model in its parameters, its norm clipped.
+
+        A model's auxiliary loss is added to what the gradient is taken of, and to nothing that is returned.
 
         Returns the summed NLL in nats and the norm before clipping, for each. Batches that are cut alike are
         computed together; others apart, so that no row is padded for another's sake.
@@ -71,7 +74,8 @@ class Step:
                 nll = torch.stack([model.nll(b) for model, b in zip(self.models, batches, strict=True)])
         # By the batch's tokens, not its targets, so that every target token weighs the same: a mean over what
         # a drawn split leaves would give the ends of windows more than their share.
-        (nll.sum() / tokens).backward()
+        loss = nll.sum() / tokens
+        (loss + self.whole.auxiliary() if self.balanced else loss).backward()
         norms = [clip_norm(parameters, self.clip) for parameters in self.parameters]
         total = self.parallel.total(nll.detach())
         told = torch.stack([total, torch.stack(norms)]).tolist()  # the one wait for the device

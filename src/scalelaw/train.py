@@ -152,6 +152,8 @@ def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
 
 def _fit(trainees: Sequence[Trainee]) -> None:
     """Raises BadInput for runs that cannot be trained together."""
+    if len(trainees) > 1 and any(trainee.model.mixtures() for trainee in trainees):
+        raise BadInput("hydra.launcher.together: mixtures of experts are trained one by one; say together=1")
 
     def kind(trainee: Trainee) -> tuple[object, ...]:
         job = trainee.job

@@ -144,6 +144,8 @@ class Trainee:
         self.job = job
         torch.manual_seed(job.seed)
         model = job.architecture(job.shape, job.source.vocab_size)
+        if model.mixtures() and job.parallel.world > 1:
+            raise BadInput("parallel: a mixture of experts is balanced over a whole batch, on one device")
         self.model = job.parallel.place(model, job.device)
         self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
@@ -241,6 +243,7 @@ class Trainee:
             "learning_rate": factor * self.peak(),
             "gradient_norm": norm,
         }
+        row |= (self.leader or self).model.load()
         spent.loss_sum, spent.loss_count = 0.0, 0
         if spent.step in self.evaluate_after:
             row |= self._evaluate()
@@ -373,7 +376,7 @@ class Trainee:
             step=spent.step,
             learning_rate=self.peak(),
             C=float(spent.flops),
-            C_6ND=float(six_n_d(self.counts["non_embedding"], D)),
+            C_6ND=float(six_n_d(self.counts["active"], D)),
             loss=self.final.get("loss"),
             loss_objective=self.final.get("loss_objective"),
             bits_per_byte=self.final.get("bits_per_byte"),

@@ -17,6 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from scalelaw.contracts import SEPARATOR, BadInput
 
 FILE = "tokenizer.json"
+END = "\0"  # how the separator is spelt where a token has to be spelt: no text holds it
 
 
 class Tokenizer(Protocol):
@@ -45,6 +46,10 @@ class Tokenizer(Protocol):
     def save(self, directory: Path) -> None: ...
 
     def load(self, directory: Path) -> None: ...
+
+    def portable(self) -> dict:
+        """The same tokens under the same numbers, in the JSON of the tokenizers library."""
+        ...
 
 
 class Bytes:
@@ -77,6 +82,10 @@ class Bytes:
 
     def load(self, directory: Path) -> None:
         pass
+
+    def portable(self) -> dict:
+        vocab = {written: byte for byte, written in enumerate(_alphabet()) if byte != SEPARATOR}
+        return _portable(_byte_level(Backend(models.BPE(vocab=vocab, merges=[]))), shift=0)
 
 
 class Bpe:
@@ -117,9 +126,7 @@ class Bpe:
         }
 
     def train(self, texts: Sequence[str]) -> None:
-        backend = Backend(models.BPE())
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
-        backend.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+        backend = _byte_level(Backend(models.BPE()))
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocab_size - 1,
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -153,3 +160,29 @@ class Bpe:
                 f"{path} is not a tokenizer ({error}): delete {directory} to build it again"
             ) from None
         self._backend = Backend.from_str(content)
+
+    def portable(self) -> dict:
+        return _portable(self.backend, shift=1)
+
+
+def _byte_level(backend: Backend) -> Backend:
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    backend.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    return backend
+
+
+def _alphabet() -> list[str]:
+    """The character that byte-level BPE writes each byte as: itself where it can be seen (Radford 2019)."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    unseen = [byte for byte in range(256) if byte not in seen]
+    return [chr(byte) if byte in seen else chr(256 + unseen.index(byte)) for byte in range(256)]
+
+
+def _portable(backend: Backend, *, shift: int) -> dict:
+    """The backend with its numbers shifted, and the separator, spelt END, where they leave room for it."""
+    content = json.loads(backend.to_str())
+    vocab = {token: number + shift for token, number in content["model"]["vocab"].items()}
+    content["model"]["vocab"] = {END: SEPARATOR} | vocab
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] = [{"id": SEPARATOR, "content": END, "special": True, **plain}]
+    return content

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.loss import Exponentials, exponentials, summed_nll
+from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Stack
+from scalelaw.models.moe import SparseFeedForward
 from scalelaw.shape import Shape
 
 # As large as the sum of what a stack's layers write at the start, so that neither drowns the other; the
@@ -53,10 +55,32 @@ class LanguageModel(nn.Module, ABC):
 
     def projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T - batch.start, E) and (V, E), whose product are the logits."""
-        hidden = self.hidden(batch)
+        return self.scaled(self.hidden(batch))
+
+    def scaled(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(.., E) of `hidden` and the head's (V, E), whose product are the logits."""
         if self.head is not None:
             return hidden, self.head.weight
         return hidden * self.shape.width**-0.5, self.embedding.weight
+
+    def read(self, prompt: Tensor, more: int) -> tuple[Reader, Tensor]:
+        """Read a (B, P) prompt, and be ready to read `more` tokens after it, each as it comes.
+
+        Returns the reader and the (B, E) that the head reads at the prompt's last token. `scalelaw.generate`
+        goes on from there. Raises BadInput for an architecture without a cache.
+        """
+        raise BadInput(f"{type(self).__name__} keeps no cache: it cannot generate text")
+
+    def kept(self, prompt: int, more: int) -> int:
+        """Numbers a row that `read` makes room for."""
+        raise BadInput(f"{type(self).__name__} keeps no cache")
+
+    def token_flops(self, prompt: int, after: int) -> int:
+        """Forward FLOPs of one row's token at position prompt + after, all before it being kept.
+
+        The prompt itself costs flops(window=prompt, prefix=prompt, start=prompt - 1).
+        """
+        raise BadInput(f"{type(self).__name__} keeps no cache")
 
     @abstractmethod
     def flops(self, *, window: int, prefix: int, start: int) -> int:
@@ -65,6 +89,24 @@ class LanguageModel(nn.Module, ABC):
     def blocks(self) -> list[nn.Module]:
         """Those of all stacks, in the order they are computed in."""
         return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
+
+    def mixtures(self) -> list[SparseFeedForward]:
+        """The mixtures of experts among the FFNs. Their auxiliary loss is one of a batch: where there are
+        any, a batch's rows can be neither shared out nor computed with another's."""
+        return [module for module in self.modules() if isinstance(module, SparseFeedForward)]
+
+    def auxiliary(self) -> Tensor:
+        """What training adds to the loss in nats per token, for the last pass of a model with mixtures."""
+        return torch.stack([mixture.auxiliary for mixture in self.mixtures()]).sum()
+
+    def load(self) -> dict[str, float]:
+        """How even the last training pass's load was: the least and the most of any expert of any block, 1
+        being an even share. Empty for a dense model."""
+        found = [mixture.load * mixture.experts for mixture in self.mixtures()]
+        if not found:
+            return {}
+        loads = torch.stack(found)
+        return {"expert_load_least": float(loads.min()), "expert_load_most": float(loads.max())}
 
     def compile_parts(self) -> None:
         """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax."""

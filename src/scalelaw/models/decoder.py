@@ -5,7 +5,9 @@ from abc import abstractmethod
 from torch import Tensor
 
 from scalelaw.contracts import Batch
+from scalelaw.models import cache
 from scalelaw.models.base import LanguageModel
+from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Attend, Block, Stack, rotation
 from scalelaw.shape import Shape
 
@@ -32,3 +34,15 @@ class Decoder(LanguageModel):
 
     def flops(self, *, window: int, prefix: int, start: int) -> int:
         return self.decoder.flops(window, self.pairs(window, prefix)) + self.head_flops(window - start)
+
+    def read(self, prompt: Tensor, more: int) -> tuple[Reader, Tensor]:
+        room = prompt.shape[1] + more
+        own = cache.caches(self.decoder, self.attention(cache.prompt(prompt)), room)
+        reader = Reader(self.decoder, rotation(room, self.shape.head_dim, prompt.device), own)
+        return reader, reader(self.embedding(prompt))
+
+    def kept(self, prompt: int, more: int) -> int:
+        return 2 * self.shape.depth * self.shape.width * (prompt + more)
+
+    def token_flops(self, prompt: int, after: int) -> int:
+        return self.decoder.flops(1, prompt + after + 1) + self.head_flops(1)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
-from scalelaw.models import packing
+from scalelaw.models import cache, packing
 from scalelaw.models.base import LanguageModel
+from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Attend, Block, CrossBlock, Stack, attend, causal, rotation
 from scalelaw.shape import Shape
 
@@ -54,6 +55,26 @@ class EncoderDecoder(LanguageModel):
         read = window - _first(prefix, start)
         encoder = self.encoder.flops(prefix, prefix * prefix)
         return encoder + self.decoder.flops(read, read * read, prefix) + self.head_flops(window - start)
+
+    def read(self, prompt: Tensor, more: int) -> tuple[Reader, Tensor]:
+        """The encoder reads the prompt once, the decoder its last token and all that come after it."""
+        length = prompt.shape[1]
+        if length < 1:
+            raise BadInput("an encoder-decoder has nothing to encode in an empty prompt")
+        turn = rotation(length + more, self.shape.head_dim, prompt.device)
+        memory = self.encoder(self.embedding(prompt), 0, turn[:, :length], attend)  # (B, P, E)
+        own = cache.caches(self.decoder, causal, 1 + more)
+        across = cache.caches(self.decoder, attend, length)
+        reader = Reader(self.decoder, turn[:, length - 1 :], own, memory, across)
+        return reader, reader(self.embedding(prompt[:, -1:]))
+
+    def kept(self, prompt: int, more: int) -> int:
+        return 2 * self.shape.depth * self.shape.width * (prompt + 1 + more)
+
+    def token_flops(self, prompt: int, after: int) -> int:
+        # The second term is of the keys and values looked across at: what a pass over no position costs.
+        kept = self.decoder.flops(0, 0, prompt)
+        return self.decoder.flops(1, after + 2, prompt) - kept + self.head_flops(1)
 
 
 def _attention(batch: Batch, first: int) -> tuple[Attend, Attend]:

@@ -136,6 +136,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: Shape, writes: int) -> None:
         super().__init__()
+        self.writes = writes
         self.gate_up = matrix(shape.width, 2 * shape.ffn_width)
         self.down = matrix(shape.ffn_width, shape.width, writes=writes)
 
