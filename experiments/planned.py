@@ -24,6 +24,7 @@ from hydra_plugins.scalelaw_local._composer import Composer
 from hydra_plugins.scalelaw_local._worker import Job
 from hydra_plugins.scalelaw_local.launcher import modules
 from scalelaw.counting import count, expected_flops
+from scalelaw.meeting import marked, meet
 from scalelaw.trainee import family
 
 SIZED_BY = ("architecture", "shape", "objective", "data", "window", "rows")
@@ -119,9 +120,10 @@ def plain(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
 @cache  # runs of one shape differ in budget, seed and rates
 def _size(parts: str) -> Size:
     cfg: Any = OmegaConf.create(json.loads(parts))
-    objective = instantiate(cfg.objective)
-    objective.check(cfg.window)
-    model = weightless(cfg, instantiate(cfg.data).vocab_size)
+    source = instantiate(cfg.data)
+    objective, vocabulary = marked(instantiate(cfg.objective), source.vocab_size, cfg.window)
+    model = weightless(cfg, vocabulary)
+    meet(objective, model)
     counts = count(model)
     flops = expected_flops(model, objective, window=cfg.window, rows=cfg.rows)
     return Size(counts["non_embedding"], counts["total"], flops)

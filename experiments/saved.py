@@ -11,6 +11,7 @@ from experiments.door import cause
 from scalelaw import weights
 from scalelaw.contracts import BadInput, Source
 from scalelaw.data.tokens import Tokenizer
+from scalelaw.meeting import marked
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 
@@ -43,7 +44,8 @@ def saved(directory: Path, cache: Path) -> Saved:
             data.pop("content", None)
     try:
         source = instantiate(config["data"])
-        model = instantiate(config["architecture"])(instantiate(config["shape"]), source.vocab_size)
+        _, vocabulary = marked(instantiate(config["objective"]), source.vocab_size, run.window)
+        model = instantiate(config["architecture"])(instantiate(config["shape"]), vocabulary)
     except Exception as error:
         raise cause(error) from None
     weights.load(directory, model)

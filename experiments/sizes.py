@@ -9,15 +9,18 @@ from torch.overrides import TorchFunctionMode
 
 from scalelaw.budget import Flops, resolved
 from scalelaw.counting import count
+from scalelaw.meeting import marked
 
 
 def sizes(cfg: DictConfig, *, batch_tokens: int) -> dict[str, float]:
     """N and D of the run that a config stands for."""
     budget = instantiate(cfg.budget)
     # N leaves the vocabulary out; only a budget in FLOPs asks the corpus for it.
-    model = weightless(cfg, instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1)
+    vocabulary = instantiate(cfg.data).vocab_size if isinstance(budget, Flops) else 1
+    objective, vocabulary = marked(instantiate(cfg.objective), vocabulary, cfg.window)
+    model = weightless(cfg, vocabulary)
     rows = batch_tokens // cfg.window
-    plan = resolved(budget, model, instantiate(cfg.objective), window=cfg.window, rows=rows)
+    plan = resolved(budget, model, objective, window=cfg.window, rows=rows)
     return {"N": count(model)["non_embedding"], "D": plan.D}
 
 

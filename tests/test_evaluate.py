@@ -36,7 +36,7 @@ def test_the_common_measure_is_the_chain_rule_over_target_tokens():
                 batch = conditional(row[None, : end + 1], end)
                 logits = causal(batch)[0, -1].double()
                 total -= float(torch.log_softmax(logits, -1)[row[end]])
-    measured = evaluation.curve(causal, Chain(), WINDOW)["loss"]
+    measured = evaluation.curve(causal, Chain(), WINDOW, CausalLM())["loss"]
     assert measured == pytest.approx(total / (rows * (WINDOW + 1 - 4)), rel=1e-6)
 
 

@@ -146,6 +146,37 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class Marked(Protocol):
+    """An objective with marks: tokens of its own, such as a mask. Their ids follow the source's."""
+
+    def marks(self, window: int) -> int:
+        """How many, in windows of T = `window`."""
+        ...
+
+    def after(self, vocab_size: int, window: int) -> Objective:
+        """The same objective with its marks at the ids from `vocab_size` on."""
+        ...
+
+
+@runtime_checkable
+class Restoring(Protocol):
+    """An objective that may ask at position t for token t itself, and never for what follows it."""
+
+    restores: bool
+
+
+@runtime_checkable
+class Mixed(Protocol):
+    """An objective that draws one of several for each batch."""
+
+    parts: Mapping[str, Objective]
+
+    def weights(self) -> Mapping[str, float]:
+        """How often each part is drawn, adding up to 1."""
+        ...
+
+
 class Architecture(Protocol):
     """A torch module with a known cost."""
 

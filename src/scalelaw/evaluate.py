@@ -14,9 +14,11 @@ from scalelaw.contracts import (
     Exam,
     Examined,
     Known,
+    Mixed,
     Objective,
     Source,
 )
+from scalelaw.meeting import continues
 
 CHUNK = 64  # rows a forward pass; bounds memory
 OBJECTIVE_SEED = 0  # the drawn splits of the validation loss are the same for every run
@@ -47,23 +49,52 @@ class Evaluation:
         first = max(1.0, total / 10**1.5)
         return {round(step) for step in np.geomspace(first, total, self.points)} | {total}
 
-    def curve(self, model: Architecture, source: Source, window: int) -> dict[str, float]:
-        """{"loss"}: nats per target token on the first look."""
+    def curve(
+        self, model: Architecture, source: Source, window: int, objective: Objective
+    ) -> dict[str, float]:
+        """{"loss"}: nats per target token on the first look; {"loss_objective"} where nothing taught it."""
+        if not continues(objective):
+            return {"loss_objective": self._objective(model, source, window, objective, self.curve_rows)}
         nll, tokens, _ = self._targets(model, source, window, self.curve_rows)
         return {"loss": nll / tokens}
 
     def final(
         self, model: Architecture, source: Source, window: int, objective: Objective
     ) -> dict[str, float]:
-        """{"loss", "bits_per_byte", "loss_objective"} on all validation windows; "bayes_loss" if known."""
+        """{"loss", "bits_per_byte", "loss_objective"} on all validation windows; "bayes_loss" if known.
+
+        Where nothing taught to continue a text, there is "loss_objective" alone. Of a mixture there is each
+        part's, "loss_NAME", and with a causal one among them "loss_causal": `loss` without its prefix, the
+        same targets read in one direction only.
+        """
+        found = self.objectives(model, source, window, objective)
+        if not continues(objective):
+            return found
         nll, tokens, text_bytes = self._targets(model, source, window, self.rows)
         bayes = self.bayes(source, window)
         known = {} if bayes is None else {"bayes_loss": bayes}
-        return known | {
-            "loss": nll / tokens,
-            "bits_per_byte": nll / math.log(2) / text_bytes,
-            "loss_objective": self._objective(model, source, window, objective),
+        common = {"loss": nll / tokens, "bits_per_byte": nll / math.log(2) / text_bytes}
+        if isinstance(objective, Mixed) and any(not p for p, _, _ in objective.splits(window, CHUNK)):
+            nll, tokens, _ = self._targets(model, source, window, self.rows, causal=True)
+            common["loss_causal"] = nll / tokens
+        return known | common | found
+
+    def objectives(
+        self, model: Architecture, source: Source, window: int, objective: Objective
+    ) -> dict[str, float]:
+        """{"loss_objective"}, and of a mixture {"loss_NAME"} of each part, all on the same windows.
+
+        The mixture's own is that of the tokens it asks for, in the shares it asks for them.
+        """
+        if not isinstance(objective, Mixed):
+            return {"loss_objective": self._objective(model, source, window, objective, self.rows)}
+        each = {
+            name: self._asked(model, source, window, part, self.rows)
+            for name, part in objective.parts.items()
         }
+        weights = objective.weights()
+        nll, tokens = (sum(weights[name] * told[k] for name, told in each.items()) for k in (0, 1))
+        return {"loss_objective": nll / tokens} | {f"loss_{name}": a / b for name, (a, b) in each.items()}
 
     def scores(self, model: Architecture, source: Source) -> dict[str, dict[str, float]]:
         """By task, what `score` says of the source's exams; empty where it has none."""
@@ -75,8 +106,10 @@ class Evaluation:
         nats = source.bayes(self.rows, window=window) if isinstance(source, Known) else None
         return None if nats is None else float(nats[:, self.given(window) :].mean())
 
-    def _targets(self, model: Architecture, source: Source, window: int, rows: int) -> tuple[float, int, int]:
-        """Summed NLL in nats, target tokens, and the bytes of text they stand for."""
+    def _targets(
+        self, model: Architecture, source: Source, window: int, rows: int, *, causal: bool = False
+    ) -> tuple[float, int, int]:
+        """Summed NLL in nats, target tokens, and the bytes of text they stand for. causal: no prefix."""
         prefix = self.given(window)
         windows = source.validation(rows, window=window)
         token_bytes = torch.from_numpy(np.asarray(source.token_bytes, dtype=np.int64))
@@ -84,21 +117,32 @@ class Evaluation:
         with torch.no_grad():
             for chunk in windows.split(CHUNK):
                 batch = conditional(chunk, prefix)
+                if causal:
+                    batch = Batch.of(batch.tokens, batch.labels, torch.zeros_like(batch.prefix))
                 nll += float(model.nll(batch.to(_device(model))))
                 targets = chunk[:, prefix:]
                 tokens += targets.numel()
                 text_bytes += int(token_bytes[targets].sum())
         return nll, tokens, text_bytes
 
-    def _objective(self, model: Architecture, source: Source, window: int, objective: Objective) -> float:
+    def _objective(
+        self, model: Architecture, source: Source, window: int, objective: Objective, rows: int
+    ) -> float:
+        nll, tokens = self._asked(model, source, window, objective, rows)
+        return nll / tokens
+
+    def _asked(
+        self, model: Architecture, source: Source, window: int, objective: Objective, rows: int
+    ) -> tuple[float, int]:
+        """Summed NLL in nats of what the objective asks on the validation windows, and of how many tokens."""
         generator = torch.Generator().manual_seed(OBJECTIVE_SEED)
         nll, tokens = 0.0, 0
         with torch.no_grad():
-            for chunk in source.validation(self.rows, window=window).split(CHUNK):
+            for chunk in source.validation(rows, window=window).split(CHUNK):
                 batch = objective(chunk, generator)
                 nll += float(model.nll(batch.to(_device(model))))
                 tokens += int((batch.labels != IGNORE).sum())
-        return nll / tokens
+        return nll, tokens
 
 
 def score(model: Architecture, exam: Exam) -> dict[str, float]:

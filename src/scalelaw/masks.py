@@ -61,3 +61,22 @@ def target(prefix: Tensor, first: int, keys: int) -> Tensor:
     begun = (position >= prefix[:, None] - 1)[:, None, None, :]  # by key
     itself = position[:, None] == position
     return begun & causal(keys - first, keys - first, prefix.device) | itself
+
+
+def own_prefix(begun: Tensor, prefix: Tensor, first: int, keys: int) -> Tensor:
+    """(B, 1, keys - first, keys - first): a decoder that begins before its row's prefix ends.
+
+    For positions `first` to `keys` of a window: from `begun` on, both directions up to the prefix's end and
+    causal after it. Positions before `begun` see themselves alone, as in `target`. With first 0, begun 1 and
+    prefix 3 of 4 keys:
+
+    1 0 0 0
+    0 1 1 0
+    0 1 1 0
+    0 1 1 1
+    """
+    position = torch.arange(first, keys, device=prefix.device)
+    inside = position >= begun[:, None]  # (B, keys - first)
+    open_to = (position <= position[:, None]) | (position < prefix[:, None])[:, None, :]
+    itself = position[:, None] == position
+    return ((inside[:, None, :] & inside[:, :, None] & open_to) | itself)[:, None]

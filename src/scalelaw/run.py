@@ -11,7 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-SCHEMA = 2
+SCHEMA = 3
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
 LOG = "log.txt"  # what a run that was started as a job printed
@@ -56,11 +56,15 @@ class Run:
     C: float
     C_6ND: float
     loss: float | None
+    """None of a run that did not finish, and of one whose objective never asks for what follows a text."""
     loss_objective: float | None
     bits_per_byte: float | None
     bayes_loss: float | None = None
     """What `loss` would be for whoever knows the process that wrote the text, on the same tokens; exact. None
     where no one does."""
+    losses: dict[str, float] = field(default_factory=dict)
+    """Of a mixture of objectives: "loss_NAME" on each part, and "loss_causal", which is `loss` where the
+    prefix is read in one direction only."""
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
     measures: dict[str, float | None] = field(default_factory=dict)
@@ -93,12 +97,12 @@ class Run:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 
         What differs from one execution to the next and what is nested stays in the record; each entry of
-        `parameters` becomes `N_<name>`. `bayes_loss` and `measures` are there where they are known.
+        `parameters` becomes `N_<name>`. `bayes_loss`, `losses` and `measures` are there where they are known.
         """
         flat = {name: getattr(self, name) for name in FLAT}
         if self.bayes_loss is not None:
             flat["bayes_loss"] = self.bayes_loss
-        flat |= {name: value for name, value in self.measures.items() if value is not None}
+        flat |= self.losses | {name: value for name, value in self.measures.items() if value is not None}
         return flat | {f"N_{name}": count for name, count in self.parameters.items()}
 
     def save(self, directory: Path) -> None:
@@ -140,8 +144,8 @@ class NewerRecord(ValueError):
 
 KNOWN = {f.name for f in fields(Run)}
 REQUIRED = {f.name for f in fields(Run) if f.default is MISSING and f.default_factory is MISSING}
-APART = ("parameters", "timing", "provenance", "config", "scores", "bayes_loss", "started", "ended", "host")
-APART += ("schema", "measures")
+APART = ("parameters", "timing", "provenance", "config", "bayes_loss", "losses", "scores", "measures")
+APART += ("started", "ended", "host", "schema")
 FLAT = [f.name for f in fields(Run) if f.name not in APART]
 
 
@@ -157,8 +161,13 @@ def _to_2(content: dict[str, Any]) -> dict[str, Any]:
     return content | {"started": None, "ended": None, "host": None}
 
 
+def _to_3(content: dict[str, Any]) -> dict[str, Any]:
+    """Schema 3 has the losses of a mixture's parts; there were no mixtures before."""
+    return content | {"losses": {}}
+
+
 # From schema k to k + 1: what is added, renamed or dropped, with nothing guessed.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_2, 2: _to_3}
 
 
 def migrate(content: dict[str, Any]) -> dict[str, Any]:

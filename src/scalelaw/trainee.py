@@ -24,6 +24,7 @@ from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
 from scalelaw.counting import count, six_n_d, training_flops
 from scalelaw.evaluate import Evaluation
 from scalelaw.measures.measure import Measure, Subject, checked, measured
+from scalelaw.meeting import continues, marked, meet
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.parallel import ALONE, Parallel
 from scalelaw.progress import FILE as PROGRESS
@@ -35,6 +36,12 @@ from scalelaw.step import autocast, check
 from scalelaw.tracking import Guarded, Tracker
 
 log = logging.getLogger(__name__)
+FLAT_LOSSES = (
+    "loss",
+    "loss_objective",
+    "bits_per_byte",
+    "bayes_loss",
+)  # those that every record has a field for
 AHEAD = 16  # batches read at a time: finding their places in the corpus costs as much for one as for many
 
 
@@ -137,21 +144,22 @@ class Trainee:
         whole("window", job.window, at_least=2)
         whole("rows", job.rows, at_least=1)
         whole("log_every", job.log_every, at_least=1)
-        job.objective.check(job.window)
+        self.objective, vocabulary = marked(job.objective, job.source.vocab_size, job.window)
         job.evaluation.given(job.window)
         check(job.precision, job.device, job.clip)
         job.parallel.check(job.rows)
         self.job = job
         torch.manual_seed(job.seed)
-        model = job.architecture(job.shape, job.source.vocab_size)
+        model = job.architecture(job.shape, vocabulary)
         if model.mixtures() and job.parallel.world > 1:
             raise BadInput("parallel: a mixture of experts is balanced over a whole batch, on one device")
+        meet(self.objective, model)
         self.model = job.parallel.place(model, job.device)
         self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
-        self.plan = resolved(job.budget, self.model, job.objective, window=job.window, rows=job.rows)
+        self.plan = resolved(job.budget, self.model, self.objective, window=job.window, rows=job.rows)
         self.optim = job.optimizer(self.model, job.shape)
         self.evaluate_after = job.evaluation.steps(self.plan.steps)
         self.spent = Spent()
@@ -195,7 +203,7 @@ class Trainee:
             many = min(AHEAD, self.plan.steps - step)
             windows = job.source.windows(step * job.rows, many * job.rows, window=job.window, seed=job.seed)
             self.ahead = list(windows.split(job.rows))[::-1]
-        return job.objective(self.ahead.pop(), generator(job.seed, step))
+        return self.objective(self.ahead.pop(), generator(job.seed, step))
 
     def update(self, batch: Batch, total: float, norm: float, *, computed: bool) -> None:
         """Take the step whose gradients are in place, and write down what it was.
@@ -258,12 +266,14 @@ class Trainee:
         model = self.model if self.leader is None else self.leader.model
         with autocast(job.precision, job.device):
             if self.spent.step == self.plan.steps:
-                self.final = found = job.evaluation.final(model, job.source, job.window, job.objective)
-                if not math.isfinite(found["loss"]):
-                    raise Diverged(f"validation loss {found['loss']:g} at the end")
+                self.final = found = job.evaluation.final(model, job.source, job.window, self.objective)
+                loss = found.get("loss", found["loss_objective"])
+                if not math.isfinite(loss):
+                    raise Diverged(f"validation loss {loss:g} at the end")
             else:
-                found = job.evaluation.curve(model, job.source, job.window)
-            self.scores = job.evaluation.scores(model, job.source)
+                found = job.evaluation.curve(model, job.source, job.window, self.objective)
+            if continues(self.objective):
+                self.scores = job.evaluation.scores(model, job.source)
         self.spent.evaluating += time.monotonic() - start
         return found | {f"{task}.{name}": v for task, all in self.scores.items() for name, v in all.items()}
 
@@ -283,13 +293,13 @@ class Trainee:
         def fresh() -> Any:
             with torch.random.fork_rng():
                 torch.manual_seed(job.seed)
-                return job.architecture(job.shape, job.source.vocab_size).to(job.device)
+                return job.architecture(job.shape, model.vocab_size).to(job.device)
 
         return Subject(
             model=copy.deepcopy(model),
             fresh=fresh,
             source=job.source,
-            objective=job.objective,
+            objective=self.objective,
             window=job.window,
             rows=job.rows,
             seed=job.seed,
@@ -381,6 +391,7 @@ class Trainee:
             loss_objective=self.final.get("loss_objective"),
             bits_per_byte=self.final.get("bits_per_byte"),
             bayes_loss=self.final.get("bayes_loss"),
+            losses={name: value for name, value in self.final.items() if name not in FLAT_LOSSES},
             scores=self.scores if self.done() else {},
             measures=self.measures if self.done() else {},
             parent=spent.parent,

@@ -27,7 +27,12 @@ class LanguageModel(nn.Module, ABC):
     width 48 that learns much slower (on bytes of prose, 2.09 nats after 200 steps against 1.82), so the
     transfer of learning rates over width is proved for untied models only.
     An untied head starts at zero, so the first loss is exactly ln V, whatever the width.
+
+    continues, restores: whether a position may be asked for the token after it, and, hidden, for its own.
     """
+
+    continues: bool = True
+    restores: bool = False
 
     def __init__(self, shape: Shape, vocab_size: int, tie_embeddings: bool) -> None:
         super().__init__()

@@ -23,6 +23,8 @@ class PrefixDecoder(Decoder):
     Raises BadInput for a batch that has both a prefix and documents to be kept apart.
     """
 
+    restores = True
+
     def attention(self, batch: Batch) -> Attend:
         window, longest = batch.tokens.shape[1], batch.longest
         if longest <= 1:  # one token is its own past and future: the causal decoder, bit for bit
