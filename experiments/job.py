@@ -64,4 +64,5 @@ def _job(cfg: DictConfig) -> Job:
         compile=cfg.compile,
         device=cfg.device,
         parallel=instantiate(cfg.parallel),
+        start=instantiate(cfg.start),
     )

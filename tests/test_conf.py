@@ -52,7 +52,7 @@ def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
 
 def test_no_option_was_forgotten():
     tested = {option.split("=")[0] for option in OPTIONS} | {"data", "tracker", "study", "law", "parallel"}
-    tested |= {"hardware", "site", "published"}  # test_costs, test_afford
+    tested |= {"hardware", "site", "published", "start"}  # test_costs, test_afford, test_start
     assert {str(p.relative_to(CONF).parent) for p in CONF.rglob("*.yaml")} - tested == {
         ".",
         "hydra/launcher",

@@ -64,6 +64,8 @@ class Run:
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
     """By task, how its held-out items were answered at the end: scalelaw.evaluate.score."""
     parent: str | None = None
+    """The run that this one went on from: with whose weights it started, a stage of that one; or, for a run
+    that started from nothing, that took its first steps for it."""
     reason: str | None = None
     """Why the run is not finished, in one line; None when it is."""
     timing: dict[str, float] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance, utc
 from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
 from scalelaw.shape import Shape
+from scalelaw.start import NOTHING, Start
 from scalelaw.step import autocast, check
 from scalelaw.tracking import Guarded, Tracker
 
@@ -79,6 +80,7 @@ class Job:
     compile: bool
     device: str
     parallel: Parallel = ALONE
+    start: Start = NOTHING
 
     def finished(self) -> Run | None:
         """The record of this very run, if it is there and finished; a torn one is trained over.
@@ -114,8 +116,9 @@ class Spent:
     """Summed NLL and count of the target tokens since the last row of the metrics file."""
     loss_count: int = 0
     parent: str | None = None
+    """The run whose weights this one began with; where it began with none, the one that took its first steps."""
     shared: int = 0
-    """Steps that another run, the parent, computed for this one."""
+    """Steps that another run computed for this one."""
     rows: int = 0
     """Those of the metrics file so far."""
     started: str = field(default_factory=utc)
@@ -139,6 +142,7 @@ class Trainee:
         self.job = job
         torch.manual_seed(job.seed)
         model = job.architecture(job.shape, job.source.vocab_size)
+        job.start.put(model, job.shape, job.source)
         self.model = job.parallel.place(model, job.device)
         self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
@@ -147,7 +151,7 @@ class Trainee:
         self.plan = resolved(job.budget, self.model, job.objective, window=job.window, rows=job.rows)
         self.optim = job.optimizer(self.model, job.shape)
         self.evaluate_after = job.evaluation.steps(self.plan.steps)
-        self.spent = Spent()
+        self.spent = Spent(parent=job.start.parent)
         self.leader: Trainee | None = None
         self.ahead: list[torch.Tensor] = []
         self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
@@ -256,7 +260,8 @@ class Trainee:
     def follow(self, leader: "Trainee") -> None:
         """Let the leader compute until the schedules part: with the same seed and data the steps are the same
         to the bit."""
-        self.leader, self.spent.parent = leader, leader.job.labels.run
+        self.leader = leader
+        self.spent.parent = self.job.start.parent or leader.job.labels.run
 
     def fork(self) -> None:
         """Go on alone from where the leader is."""
