@@ -1,5 +1,6 @@
-"""A run that starts from another's weights: whose, that it is another run, and what cannot be started from."""
+"""A run that starts from another's weights: whose, that it is another run, and what is refused."""
 
+import pytest
 import torch
 from commands import TINY, book, call  # noqa: F401 (a fixture)
 from hydra import compose, initialize_config_dir
@@ -79,10 +80,8 @@ def test_a_killed_stage_resumes_to_the_bit(tmp_path):
     whole = run(tmp_path / "whole", labels=CHILD, start=start, budget=budget)
     often = Checkpoints(seconds=0, keep=2, weights=False)
     parts = {"labels": CHILD, "start": start, "budget": budget, "checkpoints": often}
-    try:
+    with pytest.raises(Stopped):
         run(tmp_path / "part", source=Stopping(), **parts)
-    except Stopped:
-        pass
     assert Run.load(tmp_path / "part").status == "failed"
     resumed = run(tmp_path / "part", **parts)
     assert resumed.row() == whole.row()

@@ -50,8 +50,8 @@ class Parent:
         before = theirs.provenance.get("data", {})
         if vocabulary(before) != vocabulary(source.manifest):
             raise BadInput(
-                f"{said}: its tokens are those of {_told(before)}, and this run's of {_told(source.manifest)}: "
-                "only what is written in bytes can follow on other text"
+                f"{said}: its tokens are those of {_told(before)}, and this run's of "
+                f"{_told(source.manifest)}: only what is written in bytes can follow on other text"
             )
         weights.load(self.directory, model)
 

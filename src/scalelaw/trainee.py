@@ -116,7 +116,7 @@ class Spent:
     """Summed NLL and count of the target tokens since the last row of the metrics file."""
     loss_count: int = 0
     parent: str | None = None
-    """The run whose weights this one began with; where it began with none, the one that took its first steps."""
+    """The run whose weights this one began with; if with none, the one that took its first steps."""
     shared: int = 0
     """Steps that another run computed for this one."""
     rows: int = 0
