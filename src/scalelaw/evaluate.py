@@ -15,6 +15,8 @@ from scalelaw.contracts import (
     Examined,
     Known,
     Objective,
+    Referring,
+    Remembering,
     Source,
 )
 
@@ -55,20 +57,28 @@ class Evaluation:
     def final(
         self, model: Architecture, source: Source, window: int, objective: Objective
     ) -> dict[str, float]:
-        """{"loss", "bits_per_byte", "loss_objective"} on all validation windows; "bayes_loss" if known."""
+        """{"loss", "bits_per_byte", "loss_objective"} on all validation windows; "bayes_loss" if known.
+
+        No "loss_objective" of an objective with a loss of its own: text is not what such a loss is of."""
         nll, tokens, text_bytes = self._targets(model, source, window, self.rows)
         bayes = self.bayes(source, window)
         known = {} if bayes is None else {"bayes_loss": bayes}
-        return known | {
-            "loss": nll / tokens,
-            "bits_per_byte": nll / math.log(2) / text_bytes,
-            "loss_objective": self._objective(model, source, window, objective),
-        }
+        found = known | {"loss": nll / tokens, "bits_per_byte": nll / math.log(2) / text_bytes}
+        if isinstance(objective, Referring):
+            return found
+        return found | {"loss_objective": self._objective(model, source, window, objective)}
 
-    def scores(self, model: Architecture, source: Source) -> dict[str, dict[str, float]]:
-        """By task, what `score` says of the source's exams; empty where it has none."""
+    def scores(
+        self, model: Architecture, source: Source, window: int, *, final: bool
+    ) -> dict[str, dict[str, float]]:
+        """By task, what `score` says of the source's exams; by its name, the "loss" on other text that it
+        holds, as the common measure has it. final: on all validation windows."""
         exams = source.exams if isinstance(source, Examined) else {}
-        return {name: score(model, exam) for name, exam in exams.items()}
+        found = {name: score(model, exam) for name, exam in exams.items()}
+        for name, other in (source.others if isinstance(source, Remembering) else {}).items():
+            nll, tokens, _ = self._targets(model, other, window, self.rows if final else self.curve_rows)
+            found[name] = {"loss": nll / tokens}
+        return found
 
     def bayes(self, source: Source, window: int) -> float | None:
         """The `loss` on all rows of whoever knows the language; None where no one does."""

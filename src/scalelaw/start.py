@@ -22,7 +22,7 @@ class Start(Protocol):
 
 
 class Nothing:
-    parent = None
+    parent: str | None = None
 
     def put(self, model: nn.Module, shape: Shape, source: Source) -> None:
         pass

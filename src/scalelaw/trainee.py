@@ -1,5 +1,6 @@
 """One run while it trains: its model, what it has used so far, its files. `scalelaw.train` moves it on."""
 
+import copy
 import json
 import logging
 import math
@@ -18,11 +19,11 @@ import torch
 from scalelaw import weights
 from scalelaw.budget import resolved
 from scalelaw.checkpoint import Checkpoints, pack, unpack
-from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
-from scalelaw.counting import count, six_n_d, training_flops
+from scalelaw.contracts import BadInput, Batch, Objective, Referring, Source
+from scalelaw.counting import count, six_n_d
 from scalelaw.evaluate import Evaluation
 from scalelaw.optim import Schedule, set_learning_rate
-from scalelaw.parallel import ALONE, Parallel
+from scalelaw.parallel import ALONE, Alone, Parallel
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance, utc
@@ -113,7 +114,7 @@ class Spent:
     seconds: float = 0.0
     evaluating: float = 0.0
     loss_sum: float = 0.0
-    """Summed NLL and count of the target tokens since the last row of the metrics file."""
+    """Summed loss, and what it is a sum over, since the last row of the metrics file."""
     loss_count: int = 0
     parent: str | None = None
     """The run whose weights this one began with; if with none, the one that took its first steps."""
@@ -139,6 +140,8 @@ class Trainee:
         job.evaluation.given(job.window)
         check(job.precision, job.device, job.clip)
         job.parallel.check(job.rows)
+        if isinstance(job.objective, Referring):
+            referring(job)
         self.job = job
         torch.manual_seed(job.seed)
         model = job.architecture(job.shape, job.source.vocab_size)
@@ -148,6 +151,7 @@ class Trainee:
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
+        self.loss: Callable[..., torch.Tensor] | None = None
         self.plan = resolved(job.budget, self.model, job.objective, window=job.window, rows=job.rows)
         self.optim = job.optimizer(self.model, job.shape)
         self.evaluate_after = job.evaluation.steps(self.plan.steps)
@@ -162,6 +166,9 @@ class Trainee:
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
         job = self.job
+        if isinstance(job.objective, Referring):  # a pure function of the start: a resumed run finds it again
+            start = copy.deepcopy(self.model).requires_grad_(False)
+            self.loss = job.objective.against(start, job.source, job.window)
         if saved := job.checkpoints.load(job.directory, job.labels.run, self.metrics.check):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
@@ -192,21 +199,21 @@ class Trainee:
     def update(self, batch: Batch, total: float, norm: float, *, computed: bool) -> None:
         """Take the step whose gradients are in place, and write down what it was.
 
-        total: the batch's summed NLL, nats. norm: of the gradient, before it was clipped. computed: for this
+        total: the batch's summed loss, nats. norm: of the gradient, before it was clipped. computed: for this
         run; otherwise its leader has taken the step for both. Raises Diverged.
         """
         spent = self.spent
-        targets = int((batch.labels != IGNORE).sum())
+        asked = batch.asked
         if not math.isfinite(total) or not math.isfinite(norm):
-            raise Diverged(f"loss {total / targets:g}, gradient norm {norm:g} at step {spent.step + 1}")
+            raise Diverged(f"loss {total / asked:g}, gradient norm {norm:g} at step {spent.step + 1}")
         factor = self.job.schedule(spent.step, self.plan.steps)
         if computed:
             set_learning_rate(self.optim, factor)
             self.optim.step()
         spent.step += 1
-        spent.flops += self.job.rows * self.flops(batch.longest, batch.start)
-        spent.targets += targets
-        spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
+        spent.flops += sum(self.flops(*passes) for passes in batch.forwards)
+        spent.targets += batch.targets
+        spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + asked
         if spent.step in self.evaluate_after or spent.step % self.job.log_every == 0:
             self._write(factor, norm)
         if self.writes and self.progress.due():
@@ -216,7 +223,7 @@ class Trainee:
                 State(
                     step=spent.step,
                     steps=self.plan.steps,
-                    loss=total / targets,
+                    loss=total / asked,
                     rate=rate,
                     left=left,
                     flops=spent.flops,
@@ -247,13 +254,14 @@ class Trainee:
         job, start = self.job, time.monotonic()
         model = self.model if self.leader is None else self.leader.model
         with autocast(job.precision, job.device):
-            if self.spent.step == self.plan.steps:
+            final = self.spent.step == self.plan.steps
+            if final:
                 self.final = found = job.evaluation.final(model, job.source, job.window, job.objective)
                 if not math.isfinite(found["loss"]):
                     raise Diverged(f"validation loss {found['loss']:g} at the end")
             else:
                 found = job.evaluation.curve(model, job.source, job.window)
-            self.scores = job.evaluation.scores(model, job.source)
+            self.scores = job.evaluation.scores(model, job.source, job.window, final=final)
         self.spent.evaluating += time.monotonic() - start
         return found | {f"{task}.{name}": v for task, all in self.scores.items() for name, v in all.items()}
 
@@ -365,9 +373,9 @@ class Trainee:
             job.checkpoints.clear(job.directory)
         return run
 
-    def _flops(self, prefix: int, start: int) -> int:
-        """Training FLOPs of one row of a batch with this longest prefix and start."""
-        return training_flops(self.model.flops(window=self.job.window, prefix=prefix, start=start))
+    def _flops(self, rows: int, window: int, prefix: int, start: int, passes: int) -> int:
+        """Of so many forward passes over rows with this longest prefix and start."""
+        return passes * rows * self.model.flops(window=window, prefix=prefix, start=start)
 
 
 class _Metrics:
@@ -417,6 +425,15 @@ class _Metrics:
                 self.file.close()
             self.file = None
         return None
+
+
+def referring(job: Job) -> None:
+    """Raises BadInput where an objective refers to a start, and there is none, or several processes."""
+    name = f"objective={job.labels.objective}"
+    if job.start.parent is None:
+        raise BadInput(f"{name} refers to the run that it starts from: say start=run start.run=...")
+    if not isinstance(job.parallel, Alone):
+        raise BadInput(f"parallel: {name} takes one process, parallel=none")
 
 
 def whole(key: str, value: object, *, at_least: int) -> None:
