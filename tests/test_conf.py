@@ -65,7 +65,8 @@ def test_no_option_was_forgotten():
 @pytest.mark.parametrize("study", options("study"))
 def test_every_study_composes_to_distinct_runs(study):
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        axes: Any = OmegaConf.to_container(compose("train", [f"study={study}"]).study.axes)
+        said = compose("train", [f"study={study}"]).study
+        axes: Any = OmegaConf.to_container(said.stages.pretrain if "stages" in said else said.axes)
 
         def ratio(job: list[str]) -> float:
             sizes = size(compose("train", [f"study={study}", *job]))

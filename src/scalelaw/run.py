@@ -14,6 +14,7 @@ from typing import Any
 SCHEMA = 2
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+WEIGHTS = "model.safetensors"  # of a finished run that kept them
 LOG = "log.txt"  # what a run that was started as a job printed
 CLAIM = ".claim-"  # touched every few seconds by a process that lives, whether it gets on or hangs
 SWEEP = "sweep.json"  # in a study's folder: what was started, for those who look on from elsewhere
