@@ -8,6 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from scalelaw.run import RECORD
+
 RECIPE = 2  # counts up when the same config starts to mean other losses: older runs are then trained again
 # Where and how a run is executed, not what it computes.
 EXECUTION = (
@@ -33,11 +35,31 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         "measures"
     ]:  # they change no loss, but a run without them has not what a run with them has
         del resolved["measures"]
-    for data in (resolved["data"], resolved["data"].get("corpus", {})):  # a mixture holds a corpus
+    start = resolved.pop("start")
+    if "run" in start:  # whose weights, wherever they lie; a run that starts from nothing says nothing of it
+        resolved["start"] = {"parent": _parent(Path(start["run"]))}
+    for data in corpora(resolved["data"]):
         data.pop("cache", None)
         if path := data.get("path"):
             data["content"] = content(Path(path))
     return resolved
+
+
+def corpora(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """A source's config and those of its parts: a mixture holds a corpus."""
+    return [data, *(part for part in data.values() if isinstance(part, dict))]
+
+
+def _parent(directory: Path) -> str:
+    record = directory / RECORD
+    return _finished(directory, record.stat().st_mtime_ns if record.exists() else None)
+
+
+@cache  # a sweep asks for every one of its runs, several times
+def _finished(directory: Path, changed: int | None) -> str:
+    from scalelaw.start import finished  # with torch, which a sweep's own process would wait for
+
+    return finished(directory).run
 
 
 def content(path: Path) -> str | None:

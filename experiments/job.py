@@ -65,4 +65,5 @@ def _job(cfg: DictConfig) -> Job:
         device=cfg.device,
         parallel=instantiate(cfg.parallel),
         measures=instantiate(cfg.measures),
+        start=instantiate(cfg.start),
     )

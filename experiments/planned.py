@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -161,7 +162,7 @@ def study(arguments: Sequence[str]) -> Study:
     parsed: Any = OverridesParser.create().parse_overrides(list(arguments))
     fixed = [o.input_line for o in parsed if not o.is_sweep_override()]
     base = compose("train", fixed, return_hydra_config=True)
-    axes: Any = OmegaConf.to_container(base.study.axes, resolve=True)
+    axes: Any = OmegaConf.to_container(_axes(base.study), resolve=True)
     composer = Composer(GlobalHydra.instance().config_loader(), base)
 
     def composed(overrides: Sequence[str]) -> DictConfig:
@@ -186,6 +187,18 @@ def study(arguments: Sequence[str]) -> Study:
         branched(bundle, runs)
     slots = launcher.abreast(base)
     return Study(jobs, runs, bundles, slots, list(modules(launcher.preload)), composing)
+
+
+def _axes(study: DictConfig) -> Any:
+    if "stages" not in study:
+        return study.axes
+    first, *later = study.stages
+    if later:
+        told = (
+            f"of the stages {first} alone is planned: the parents of {', '.join(map(str, later))} come of it"
+        )
+        print(told, file=sys.stderr)
+    return study.stages[first]
 
 
 def branched(bundle: Sequence[Job], runs: dict[int, Planned]) -> None:

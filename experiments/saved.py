@@ -8,6 +8,7 @@ from typing import Any
 from hydra.utils import instantiate
 
 from experiments.door import cause
+from experiments.identity import corpora
 from scalelaw import weights
 from scalelaw.contracts import BadInput, Source
 from scalelaw.data.tokens import Tokenizer
@@ -38,7 +39,7 @@ def saved(directory: Path, cache: Path) -> Saved:
     if not run.finished:
         raise BadInput(f"{directory} is {run.status}: only a finished run has a model")
     config: dict[str, Any] = copy.deepcopy(run.config)
-    for data in (config["data"], config["data"].get("corpus", {})):  # what its id leaves out
+    for data in corpora(config["data"]):  # what its id leaves out
         if "tokenizer" in data:
             data["cache"] = str(cache)
             data.pop("content", None)

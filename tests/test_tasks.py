@@ -317,7 +317,7 @@ def test_items_in_bytes_are_the_same_items():
     assert asked == 40
 
 
-@pytest.mark.parametrize("shares", [{"kinship": 1.0}, {"kinship": 0.5, "addition": 0.5}, {"kinship": 0}])
+@pytest.mark.parametrize("shares", [{"kinship": 1.1}, {"kinship": 0.5, "addition": 0.6}, {"kinship": 0}])
 def test_shares_that_cannot_be_are_named(shares):
     with pytest.raises(BadInput, match=r"data\.shares"):
         mixture(**shares)

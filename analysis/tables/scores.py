@@ -26,6 +26,8 @@ def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
 
 def _rows(run: Run) -> Iterable[dict]:
     for task, score in run.scores.items():
+        if "items" not in score:  # the loss on other text
+            continue
         for metric, chance in CHANCE.items():
             yield {
                 "task": task,

@@ -3,8 +3,8 @@
 Tensor dimensions: B rows, T positions of a window, V vocabulary, E model width.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 IGNORE = -100  # the label torch's cross-entropy leaves out by default
 SEPARATOR = 0  # the token that ends a document, whatever the tokenizer
+TRAINING = 3  # forward passes that a forward and a backward pass cost
 ANSWER = 1  # the token after which a task's answer begins; in bytes a control character that no text holds
 
 
@@ -62,15 +63,30 @@ class Batch:
         return cls(tokens, labels, prefix, int(asked[0]), shortest, longest, segments)
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(
-            self.tokens.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.prefix.to(device, non_blocking=True),
-            self.start,
-            self.shortest,
-            self.longest,
-            None if self.segments is None else self.segments.to(device, non_blocking=True),
+        return replace(
+            self,
+            tokens=self.tokens.to(device, non_blocking=True),
+            labels=self.labels.to(device, non_blocking=True),
+            prefix=self.prefix.to(device, non_blocking=True),
+            segments=None if self.segments is None else self.segments.to(device, non_blocking=True),
         )
+
+    @property
+    def targets(self) -> int:
+        """Tokens that are asked for."""
+        return int((self.labels != IGNORE).sum())
+
+    @property
+    def asked(self) -> int:
+        """What the loss of the batch is a sum over, and its mean taken over."""
+        return self.targets
+
+    @property
+    def forwards(self) -> list[tuple[int, int, int, int, int]]:
+        """The passes that a training step takes: rows, window, longest prefix, start, and how many; a
+        backward pass counts as two."""
+        rows, window = self.tokens.shape
+        return [(rows, window, self.longest, self.start, TRAINING)]
 
 
 class Source(Protocol):
@@ -118,6 +134,15 @@ class Examined(Protocol):
     """A source that also holds exams, by the names of their tasks."""
 
     exams: Mapping[str, Exam]
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A source that also holds other text, by name, on which the model's loss is told."""
+
+    others: Mapping[str, Source]
+    older: str
+    """Which of them is what was learnt before."""
 
 
 @runtime_checkable
@@ -174,6 +199,19 @@ class Mixed(Protocol):
 
     def weights(self) -> Mapping[str, float]:
         """How often each part is drawn, adding up to 1."""
+        ...
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """An objective with a loss of its own, which refers to the model that the run started from."""
+
+    def against(
+        self, start: "Architecture", source: Source, window: int
+    ) -> "Callable[[Architecture, Batch], Tensor]":
+        """The loss of a batch for a model, summed over `batch.asked`; the same for the same model and batch.
+
+        start: a copy that stays as it is, of the model before its first step."""
         ...
 
 

@@ -16,6 +16,8 @@ from scalelaw.contracts import (
     Known,
     Mixed,
     Objective,
+    Referring,
+    Remembering,
     Source,
 )
 from scalelaw.meeting import continues
@@ -65,9 +67,11 @@ class Evaluation:
 
         Where nothing taught to continue a text, there is "loss_objective" alone. Of a mixture there is each
         part's, "loss_NAME", and with a causal one among them "loss_causal": `loss` without its prefix, the
-        same targets read in one direction only.
+        same targets read in one direction only. No "loss_objective" of an objective with a loss of its own:
+        text is not what such a loss is of.
         """
-        found = self.objectives(model, source, window, objective)
+        own = isinstance(objective, Referring)
+        found = {} if own else self.objectives(model, source, window, objective)
         if not continues(objective):
             return found
         nll, tokens, text_bytes = self._targets(model, source, window, self.rows)
@@ -96,10 +100,17 @@ class Evaluation:
         nll, tokens = (sum(weights[name] * told[k] for name, told in each.items()) for k in (0, 1))
         return {"loss_objective": nll / tokens} | {f"loss_{name}": a / b for name, (a, b) in each.items()}
 
-    def scores(self, model: Architecture, source: Source) -> dict[str, dict[str, float]]:
-        """By task, what `score` says of the source's exams; empty where it has none."""
+    def scores(
+        self, model: Architecture, source: Source, window: int, *, final: bool
+    ) -> dict[str, dict[str, float]]:
+        """By task, what `score` says of the source's exams; by its name, the "loss" on other text that it
+        holds, as the common measure has it. final: on all validation windows."""
         exams = source.exams if isinstance(source, Examined) else {}
-        return {name: score(model, exam) for name, exam in exams.items()}
+        found = {name: score(model, exam) for name, exam in exams.items()}
+        for name, other in (source.others if isinstance(source, Remembering) else {}).items():
+            nll, tokens, _ = self._targets(model, other, window, self.rows if final else self.curve_rows)
+            found[name] = {"loss": nll / tokens}
+        return found
 
     def bayes(self, source: Source, window: int) -> float | None:
         """The `loss` on all rows of whoever knows the language; None where no one does."""

@@ -14,6 +14,7 @@ from typing import Any
 SCHEMA = 3
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
+WEIGHTS = "model.safetensors"  # of a finished run that kept them
 LOG = "log.txt"  # what a run that was started as a job printed
 CLAIM = ".claim-"  # touched every few seconds by a process that lives, whether it gets on or hangs
 SWEEP = "sweep.json"  # in a study's folder: what was started, for those who look on from elsewhere
@@ -71,6 +72,8 @@ class Run:
     """What was measured at the end beside losses, as "measure.figure" (scalelaw.measures); None where it
     could not be had."""
     parent: str | None = None
+    """The run that this one went on from: with whose weights it started, a stage of that one; or, for a run
+    that started from nothing, that took its first steps for it."""
     reason: str | None = None
     """Why the run is not finished, in one line; None when it is."""
     timing: dict[str, float] = field(default_factory=dict)

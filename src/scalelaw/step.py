@@ -4,12 +4,13 @@ Precision, compilation and stacking live here, and nowhere else.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 import torch.utils.deterministic
+from torch import Tensor
 
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models.base import LanguageModel
@@ -25,7 +26,9 @@ class Step:
     precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
     clip: the largest global gradient norm of a model. parallel: how processes share the
-    batches. Raises BadInput naming the key for a device or a precision that is not there.
+    batches. losses: of each model, in place of the NLL, where they have losses of their own; such models
+    are computed one after the other. Raises BadInput naming the key for a device or a precision that is not
+    there.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Step:
         device: str,
         clip: float,
         parallel: Parallel = ALONE,
+        losses: Sequence[Callable[[LanguageModel, Batch], Tensor]] | None = None,
     ) -> None:
         check(precision, device, clip)
         self.precision, self.device, self.clip = precision, torch.device(device), clip
@@ -50,6 +54,7 @@ class Step:
             self.whole.compile_parts()
         self.balanced = bool(self.whole.mixtures())
         self.parallel, self.nll = parallel, parallel.objective(self.whole)
+        self.losses = losses
         self.slopes = [p.grad for p in self.whole.parameters() if p.grad is not None]
 
     def backward(self, batches: Sequence[Batch], tokens: int) -> list[tuple[float, float]]:
@@ -57,8 +62,9 @@ class Step:
 
         A model's auxiliary loss is added to what the gradient is taken of, and to nothing that is returned.
 
-        Returns the summed NLL in nats and the norm before clipping, for each. Batches that are cut alike are
-        computed together; others apart, so that no row is padded for another's sake.
+        Returns the summed NLL in nats, or what stands in its place, and the norm before clipping, for each.
+        Batches that are cut alike are computed together; others apart, so that no row is padded for another's
+        sake.
         """
         alone = len(self.models) == 1
         if alone:
@@ -66,9 +72,11 @@ class Step:
         else:  # the models' own gradients are views of the stack's, and have to stay so
             torch._foreach_zero_(self.slopes)  # pyright: ignore[reportPrivateImportUsage]
         batches = [self.parallel.share(batch).to(self.device) for batch in batches]
-        joined = batches[0] if alone else join(batches)
         with autocast(self.precision, self.device):
-            if joined is not None:
+            if self.losses is not None:
+                each = zip(self.losses, self.models, batches, strict=True)
+                nll = torch.stack([loss(model, batch) for loss, model, batch in each])
+            elif (joined := batches[0] if alone else join(batches)) is not None:
                 nll = self.nll(joined).view(-1)
             else:
                 nll = torch.stack([model.nll(b) for model, b in zip(self.models, batches, strict=True)])

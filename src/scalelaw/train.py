@@ -8,8 +8,7 @@ from signal import Signals
 import torch
 
 from scalelaw.claim import claim
-from scalelaw.contracts import BadInput
-from scalelaw.models.base import LanguageModel
+from scalelaw.contracts import BadInput, Referring
 from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step
@@ -95,7 +94,7 @@ def train(jobs: Sequence[Job]) -> list[Run]:
                     continue
                 models = [trainee.model for trainee in computing]
                 if step is None or step.models != models:
-                    step = _step(computing[0].job, models)
+                    step = _step(computing)
                 results = step.backward(batches, computing[0].batch_tokens)
                 for leader, batch, (total, norm) in zip(computing, batches, results, strict=True):
                     for trainee in [leader, *(t for t in before if t.leader is leader)]:
@@ -139,14 +138,17 @@ def _parallel(jobs: Sequence[Job]) -> Parallel:
     return jobs[0].parallel
 
 
-def _step(job: Job, models: Sequence[LanguageModel]) -> Step:
+def _step(trainees: Sequence[Trainee]) -> Step:
+    job = trainees[0].job
+    losses = [trainee.loss for trainee in trainees if trainee.loss is not None]
     return Step(
-        models,
+        [trainee.model for trainee in trainees],
         precision=job.precision,
         compile=job.compile,
         device=job.device,
         clip=job.clip,
         parallel=job.parallel,
+        losses=losses or None,
     )
 
 
@@ -158,7 +160,8 @@ def _fit(trainees: Sequence[Trainee]) -> None:
     def kind(trainee: Trainee) -> tuple[object, ...]:
         job = trainee.job
         same = (job.window, job.rows, job.clip, job.precision, job.compile, job.device)
-        return type(trainee.model), trainee.model.shape, trainee.model.vocab_size, *same
+        own = isinstance(job.objective, Referring)
+        return type(trainee.model), trainee.model.shape, trainee.model.vocab_size, own, *same
 
     if len({kind(trainee) for trainee in trainees}) > 1:
         raise BadInput(

@@ -20,18 +20,19 @@ from torch.distributed.tensor import DTensor
 from scalelaw import weights
 from scalelaw.budget import resolved
 from scalelaw.checkpoint import Checkpoints, pack, unpack
-from scalelaw.contracts import IGNORE, BadInput, Batch, Objective, Source
-from scalelaw.counting import count, six_n_d, training_flops
+from scalelaw.contracts import BadInput, Batch, Objective, Referring, Source
+from scalelaw.counting import count, six_n_d
 from scalelaw.evaluate import Evaluation
 from scalelaw.measures.measure import Measure, Subject, checked, measured
 from scalelaw.meeting import continues, marked, meet
 from scalelaw.optim import Schedule, set_learning_rate
-from scalelaw.parallel import ALONE, Parallel
+from scalelaw.parallel import ALONE, Alone, Parallel
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance, utc
 from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
 from scalelaw.shape import Shape
+from scalelaw.start import NOTHING, Start
 from scalelaw.step import autocast, check
 from scalelaw.tracking import Guarded, Tracker
 
@@ -90,6 +91,7 @@ class Job:
     device: str
     parallel: Parallel = ALONE
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    start: Start = NOTHING
 
     def finished(self) -> Run | None:
         """The record of this very run, if it is there and finished; a torn one is trained over.
@@ -123,11 +125,12 @@ class Spent:
     evaluating: float = 0.0
     measuring: float = 0.0
     loss_sum: float = 0.0
-    """Summed NLL and count of the target tokens since the last row of the metrics file."""
+    """Summed loss, and what it is a sum over, since the last row of the metrics file."""
     loss_count: int = 0
     parent: str | None = None
+    """The run whose weights this one began with; if with none, the one that took its first steps."""
     shared: int = 0
-    """Steps that another run, the parent, computed for this one."""
+    """Steps that another run computed for this one."""
     rows: int = 0
     """Those of the metrics file so far."""
     started: str = field(default_factory=utc)
@@ -148,21 +151,25 @@ class Trainee:
         job.evaluation.given(job.window)
         check(job.precision, job.device, job.clip)
         job.parallel.check(job.rows)
+        if isinstance(job.objective, Referring):
+            referring(job)
         self.job = job
         torch.manual_seed(job.seed)
         model = job.architecture(job.shape, vocabulary)
         if model.mixtures() and job.parallel.world > 1:
             raise BadInput("parallel: a mixture of experts is balanced over a whole batch, on one device")
         meet(self.objective, model)
+        job.start.put(model, job.shape, job.source)
         self.model = job.parallel.place(model, job.device)
         self.writes = job.parallel.rank == 0
         self.counts = count(self.model)
         self.batch_tokens = job.rows * job.window
         self.flops = cache(self._flops)
+        self.loss: Callable[..., torch.Tensor] | None = None
         self.plan = resolved(job.budget, self.model, self.objective, window=job.window, rows=job.rows)
         self.optim = job.optimizer(self.model, job.shape)
         self.evaluate_after = job.evaluation.steps(self.plan.steps)
-        self.spent = Spent()
+        self.spent = Spent(parent=job.start.parent)
         self.leader: Trainee | None = None
         self.ahead: list[torch.Tensor] = []
         self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
@@ -178,6 +185,9 @@ class Trainee:
     def begin(self) -> None:
         """Go on from the newest checkpoint, or start; open the files."""
         job = self.job
+        if isinstance(job.objective, Referring):  # a pure function of the start: a resumed run finds it again
+            start = copy.deepcopy(self.model).requires_grad_(False)
+            self.loss = job.objective.against(start, job.source, job.window)
         if saved := job.checkpoints.load(job.directory, job.labels.run, self.metrics.check):
             unpack(saved[0], self.model, self.optim)
             self.spent = Spent(**saved[1])
@@ -208,21 +218,21 @@ class Trainee:
     def update(self, batch: Batch, total: float, norm: float, *, computed: bool) -> None:
         """Take the step whose gradients are in place, and write down what it was.
 
-        total: the batch's summed NLL, nats. norm: of the gradient, before it was clipped. computed: for this
+        total: the batch's summed loss, nats. norm: of the gradient, before it was clipped. computed: for this
         run; otherwise its leader has taken the step for both. Raises Diverged.
         """
         spent = self.spent
-        targets = int((batch.labels != IGNORE).sum())
+        asked = batch.asked
         if not math.isfinite(total) or not math.isfinite(norm):
-            raise Diverged(f"loss {total / targets:g}, gradient norm {norm:g} at step {spent.step + 1}")
+            raise Diverged(f"loss {total / asked:g}, gradient norm {norm:g} at step {spent.step + 1}")
         factor = self.job.schedule(spent.step, self.plan.steps)
         if computed:
             set_learning_rate(self.optim, factor)
             self.optim.step()
         spent.step += 1
-        spent.flops += self.job.rows * self.flops(batch.longest, batch.start)
-        spent.targets += targets
-        spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + targets
+        spent.flops += sum(self.flops(*passes) for passes in batch.forwards)
+        spent.targets += batch.targets
+        spent.loss_sum, spent.loss_count = spent.loss_sum + total, spent.loss_count + asked
         if spent.step in self.evaluate_after or spent.step % self.job.log_every == 0:
             self._write(factor, norm)
         if self.writes and self.progress.due():
@@ -232,7 +242,7 @@ class Trainee:
                 State(
                     step=spent.step,
                     steps=self.plan.steps,
-                    loss=total / targets,
+                    loss=total / asked,
                     rate=rate,
                     left=left,
                     flops=spent.flops,
@@ -265,15 +275,16 @@ class Trainee:
         job, start = self.job, time.monotonic()
         model = self.model if self.leader is None else self.leader.model
         with autocast(job.precision, job.device):
-            if self.spent.step == self.plan.steps:
+            final = self.spent.step == self.plan.steps
+            if final:
                 self.final = found = job.evaluation.final(model, job.source, job.window, self.objective)
-                loss = found.get("loss", found["loss_objective"])
+                loss = found.get("loss", found.get("loss_objective", math.nan))
                 if not math.isfinite(loss):
                     raise Diverged(f"validation loss {loss:g} at the end")
             else:
                 found = job.evaluation.curve(model, job.source, job.window, self.objective)
             if continues(self.objective):
-                self.scores = job.evaluation.scores(model, job.source)
+                self.scores = job.evaluation.scores(model, job.source, job.window, final=final)
         self.spent.evaluating += time.monotonic() - start
         return found | {f"{task}.{name}": v for task, all in self.scores.items() for name, v in all.items()}
 
@@ -308,7 +319,8 @@ class Trainee:
     def follow(self, leader: "Trainee") -> None:
         """Let the leader compute until the schedules part: with the same seed and data the steps are the same
         to the bit."""
-        self.leader, self.spent.parent = leader, leader.job.labels.run
+        self.leader = leader
+        self.spent.parent = self.job.start.parent or leader.job.labels.run
 
     def fork(self) -> None:
         """Go on alone from where the leader is."""
@@ -415,9 +427,9 @@ class Trainee:
             job.checkpoints.clear(job.directory)
         return run
 
-    def _flops(self, prefix: int, start: int) -> int:
-        """Training FLOPs of one row of a batch with this longest prefix and start."""
-        return training_flops(self.model.flops(window=self.job.window, prefix=prefix, start=start))
+    def _flops(self, rows: int, window: int, prefix: int, start: int, passes: int) -> int:
+        """Of so many forward passes over rows with this longest prefix and start."""
+        return passes * rows * self.model.flops(window=window, prefix=prefix, start=start)
 
 
 class _Metrics:
@@ -467,6 +479,15 @@ class _Metrics:
                 self.file.close()
             self.file = None
         return None
+
+
+def referring(job: Job) -> None:
+    """Raises BadInput where an objective refers to a start, and there is none, or several processes."""
+    name = f"objective={job.labels.objective}"
+    if job.start.parent is None:
+        raise BadInput(f"{name} refers to the run that it starts from: say start=run start.run=...")
+    if not isinstance(job.parallel, Alone):
+        raise BadInput(f"parallel: {name} takes one process, parallel=none")
 
 
 def whole(key: str, value: object, *, at_least: int) -> None:

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from scalelaw.contracts import BadInput
-
-WEIGHTS = "model.safetensors"
+from scalelaw.run import WEIGHTS
 
 
 def whole(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -8,7 +8,10 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from scalelaw.run import WEIGHTS, Run, records
 
 Point = dict[str, str]
 RUNG = "shape.depth"  # the one dial of a ladder
@@ -21,7 +24,7 @@ GRIDS = {
     "tokens_per_parameter": ("ratios", "tokens_per_parameter", "budget.ratio"),
     "tokens": ("amounts", "tokens", "budget.D"),
 }
-KINDS = (*GRIDS, "pairs", "seeds", "replicates")
+KINDS = (*GRIDS, "parents", "pairs", "seeds", "replicates")
 
 
 class Banded(NamedTuple):
@@ -87,6 +90,8 @@ def expand(axes: Sequence[Any]) -> Study:
         key = f"{key}.{kind}"
         if kind in GRIDS:
             parts.append(_grid(said, key, *GRIDS[kind], banded=kind != BAND))
+        elif kind == "parents":
+            parts.append([Banded(point) for point in _parents(said, key)])
         elif kind == "pairs":
             parts.append([Banded(point) for point in _pairs(said, key)])
         elif kind == "seeds":
@@ -122,6 +127,23 @@ def _points(axis: Any, key: str) -> Iterable[Point]:
         choices = [value if isinstance(value, list) else [value] for value in point.values()]
         for values in itertools.product(*choices):
             yield {str(name): text(value) for name, value in zip(point, values, strict=True)}
+
+
+def _parents(said: Any, key: str) -> list[Point]:
+    """A point for each run to start from: those of a list of folders, or all finished ones that kept their
+    weights below one folder. Architecture and shape are the parent's."""
+    if isinstance(said, list):
+        found = [(Path(folder), Run.load(folder)) for folder in said]
+    else:
+        found = [pair for pair in records(Path(str(said))) if pair[1].finished]
+    kept = [(folder, run) for folder, run in found if (folder / WEIGHTS).exists()]
+    if not kept:
+        raise ValueError(f"{key}: {said} holds no finished run with its weights (checkpoints.weights=true)")
+    return [
+        {"start": "run", "start.run": str(folder), "architecture": run.architecture}
+        | {f"shape.{name}": text(v) for name, v in run.config["shape"].items() if not name.startswith("_")}
+        for folder, run in kept
+    ]
 
 
 def _pairs(said: Any, key: str) -> list[Point]:

@@ -1,7 +1,7 @@
 """Studies as a scientist writes them (`axes`), run point by point; and those that choose their own points."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Candidate:
 
 
 class LadderSweeper(Sweeper):
-    """Runs every point of the study once, or with `study.until` those that it asks for, in rounds.
+    """Runs every point of the study once, or with `study.until` those that it asks for, in rounds, or with
+    `study.stages` those of each stage in turn.
 
     On the command line, `key=a,b` adds an axis; where the study already has that key, it narrows the study to
     those points instead, and a value the study does not have is an error.
@@ -60,9 +61,13 @@ class LadderSweeper(Sweeper):
         assert self.config is not None
         study = self.config.study
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        axes: Any = OmegaConf.to_container(study.axes, resolve=True)
-        jobs = plan(axes, parser.parse_overrides(arguments), self._ratio)
-        results = self._in_rounds(jobs, arguments) if "until" in study else self._launch(jobs, 0)
+        overrides = parser.parse_overrides(arguments)
+        if "stages" in study:
+            results = self._in_stages(overrides)
+        else:
+            axes: Any = OmegaConf.to_container(study.axes, resolve=True)
+            jobs = plan(axes, overrides, self._ratio)
+            results = self._in_rounds(jobs, arguments) if "until" in study else self._launch(jobs, 0)
         failed = [r for r in results if r.status != JobStatus.COMPLETED]
         if failed:
             raise HydraException(f"{len(failed)} of {len(results)} runs did not finish; their logs say why")
@@ -71,6 +76,22 @@ class LadderSweeper(Sweeper):
     def _launch(self, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
         assert self.launcher is not None
         return self.launcher.launch(jobs, initial_job_idx=first)
+
+    def _in_stages(self, overrides: Sequence[Override]) -> Sequence[JobReturn]:
+        """One after the other, each in a folder of its own; a stage's parents are the runs of an earlier one
+        that finished."""
+        assert self.config is not None
+        stages: Any = OmegaConf.to_container(self.config.study.stages, resolve=True)
+        results: list[JobReturn] = []
+        finished: dict[str, list[str]] = {}
+        for name, axes in stages.items():
+            jobs = plan(after(axes, finished), overrides, self._ratio)
+            print(f"stage {name}: {len(jobs)} runs", flush=True)
+            own = f"study.name={self.config.study.name}/{name}"
+            done = self._launch([[*job, own] for job in jobs], len(results))
+            results.extend(done)
+            finished[name] = [str(r.working_dir) for r in done if r.status == JobStatus.COMPLETED]
+        return results
 
     def _in_rounds(self, jobs: Sequence[list[str]], arguments: list[str]) -> Sequence[JobReturn]:
         assert self.config is not None
@@ -111,6 +132,16 @@ class LadderSweeper(Sweeper):
         config = self.composer(overrides)
         HydraConfig.instance().set_config(config)
         return config
+
+
+def after(axes: Sequence[Any], finished: Mapping[str, list[str]]) -> list[Any]:
+    """Axes whose `parents` are the folders of a stage's runs, where they name one."""
+
+    def runs(axis: Any) -> Any:
+        named = isinstance(axis, Mapping) and "parents" in axis and axis["parents"] in finished
+        return {"parents": finished[axis["parents"]]} if named else axis
+
+    return [runs(axis) for axis in axes]
 
 
 def plan(

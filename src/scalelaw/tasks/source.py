@@ -14,6 +14,7 @@ from torch import Tensor
 
 from scalelaw.contracts import ANSWER, SEPARATOR, BadInput, Exam
 from scalelaw.data.stream import TokenSource
+from scalelaw.data.turns import TURNS, turn
 from scalelaw.tasks.exam import exam
 from scalelaw.tasks.planted import Planted
 from scalelaw.tasks.task import Items, Task
@@ -21,7 +22,6 @@ from scalelaw.tasks.task import Items, Task
 NOTHING = -1  # room that a shorter symbol leaves in a table
 BLOCK = 1024  # windows drawn at a time: numpy's cost of a call is that of some hundred items
 FIRST = 2  # tokens before a task's own symbols: SEPARATOR and ANSWER
-TURNS = 1000  # windows in which a mixture has its shares
 TESTS = 1 << 32  # where the seeds of held-out items begin: no run's seed is as large
 
 
@@ -138,10 +138,11 @@ class TaskSource:
 class Mixture:
     """A corpus in bytes with tasks mixed in, each a stated share of all windows.
 
-    tasks, shares: by the same names; the corpus has the rest of the windows. Of every thousand windows each
-    has its share to the nearest one, in an order that the seed draws. The validation windows, and so the
-    loss, are the corpus's own; the tasks have their exams. items: held-out items of each.
-    Raises BadInput for shares that leave the corpus nothing, and for a corpus that is not in bytes.
+    tasks, shares: by the same names; the corpus has the rest of the windows, which is none where the shares
+    are 1 in all, as for a stage that learns the tasks alone. Of every thousand windows each has its share to
+    the nearest one, in an order that the seed draws. The validation windows, and so the loss, are the
+    corpus's own; the tasks have their exams. items: held-out items of each.
+    Raises BadInput for shares of more than 1 in all, and for a corpus that is not in bytes.
     """
 
     def __init__(
@@ -152,8 +153,8 @@ class Mixture:
         if set(tasks) != set(shares):
             raise BadInput(f"data.shares names {sorted(shares)}, data.tasks {sorted(tasks)}")
         self.counts = [round(TURNS * shares[name]) for name in tasks]
-        if any(count < 1 for count in self.counts) or sum(self.counts) >= TURNS:
-            raise BadInput(f"data.shares={dict(shares)}: each at least {1 / TURNS}, less than 1 in all")
+        if any(count < 1 for count in self.counts) or sum(self.counts) > TURNS:
+            raise BadInput(f"data.shares={dict(shares)}: each at least {1 / TURNS}, at most 1 in all")
         self.corpus = corpus
         self.tasks = [TaskSource(task=t, items=items, writing=Writing.bytes(t)) for t in tasks.values()]
         self.vocab_size, self.token_bytes = corpus.vocab_size, corpus.token_bytes.copy()
@@ -167,17 +168,9 @@ class Mixture:
         counts = [*self.counts, TURNS - sum(self.counts)]
         found = []
         for at in range(position, position + rows):
-            turn, place = divmod(at, TURNS)
-            order = self._order(turn, seed)
-            mine = int(order[place])
-            earlier = turn * counts[mine] + int((order[:place] == mine).sum())
+            mine, earlier = turn(counts, at, seed)
             found.append(parts[mine].windows(earlier, 1, window=window, seed=seed))
         return torch.cat(found)
 
     def validation(self, rows: int, *, window: int) -> Tensor:
         return self.corpus.validation(rows, window=window)
-
-    def _order(self, turn: int, seed: int) -> np.ndarray:
-        """(TURNS,) whose turn it is."""
-        whose = np.repeat(np.arange(len(self.counts) + 1), [*self.counts, TURNS - sum(self.counts)])
-        return np.random.default_rng([seed, turn]).permutation(whose)
