@@ -89,6 +89,11 @@ def text(
     )
 
 
+def limited(*, corpus: TokenSource, train_tokens: int) -> TokenSource:
+    """A corpus of which only so many training tokens are used: data that a run repeats has to be scarce."""
+    return corpus.limited(train_tokens)
+
+
 def prepare(
     documents: Callable[[], Iterable[Document]],
     *,

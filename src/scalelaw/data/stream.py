@@ -12,6 +12,8 @@ from torch import Tensor
 from scalelaw.contracts import BadInput
 from scalelaw.data.tokens import Tokenizer
 
+PIECE = 1024  # tokens of a limited source that stay together: many windows, and of many documents
+
 
 class TokenSource:
     """Windows over two arrays of tokens; the `Source` of scalelaw.contracts.
@@ -28,6 +30,23 @@ class TokenSource:
         self.manifest = manifest
         self.vocab_size: int = tokenizer.vocab_size
         self.token_bytes: np.ndarray = tokenizer.token_bytes
+
+    def limited(self, tokens: int) -> "TokenSource":
+        """The source with so many of its training tokens, in pieces spread evenly over all of them.
+
+        Raises BadInput where there are not so many, or not a piece is asked for.
+        """
+        if not isinstance(tokens, int) or not PIECE <= tokens <= self.train_tokens:
+            raise BadInput(f"data.train_tokens={tokens}: takes {PIECE} to {self.train_tokens} tokens")
+        count = tokens // PIECE
+        starts = np.arange(count) * ((self.train_tokens - PIECE) / max(1, count - 1))
+        pieces = [self._train[start : start + PIECE] for start in starts.astype(int)]
+        return TokenSource(
+            train=np.concatenate(pieces),
+            validation=self._validation,
+            tokenizer=self.tokenizer,
+            manifest=self.manifest | {"train_tokens_used": count * PIECE},
+        )
 
     @property
     def train_tokens(self) -> int:
