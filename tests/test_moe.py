@@ -214,6 +214,7 @@ def test_every_width_moves_alike():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what torch's compiler warns of while it traces is its own affair
 def test_compiled_blocks_have_the_same_gradients():
     given = batch([1] * 4, WINDOW)
     models, results = [mixed(), mixed()], []

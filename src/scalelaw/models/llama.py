@@ -36,10 +36,8 @@ def to_llama(model: LanguageModel, *, window: int) -> tuple[dict[str, Any], dict
     module in transformers that computes the others.
     """
     if type(model) is not CausalDecoder or model.mixtures():
-        experts = " with experts" if model.mixtures() else ""
-        raise BadInput(
-            f"a {type(model).__name__}{experts} has no counterpart: only a dense CausalDecoder has"
-        )
+        name = type(model).__name__ + (" with experts" if model.mixtures() else "")
+        raise BadInput(f"{name} has no counterpart in transformers: only a dense CausalDecoder has one")
     shape = model.shape
     config = {
         "architectures": ["LlamaForCausalLM"],
