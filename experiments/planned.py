@@ -24,6 +24,7 @@ from hydra_plugins.scalelaw_ladder.sweeper import plan as points
 from hydra_plugins.scalelaw_local._composer import Composer
 from hydra_plugins.scalelaw_local._worker import Job
 from hydra_plugins.scalelaw_local.launcher import modules
+from scalelaw.contracts import Referring
 from scalelaw.counting import count, expected_flops
 from scalelaw.meeting import marked, meet
 from scalelaw.trainee import family
@@ -101,9 +102,11 @@ def pays(cfg: DictConfig) -> int:
     On a CPU a step on few tokens of a narrow model is calls more than products. Measured in float32,
     uncompiled, at depth 4 with 128 tokens a step: eight of width 24 train 2.3 times as fast side by side,
     four of width 48 1.5 times, four of width 96 1.2 times; with 2,048 tokens a step nothing is won at any
-    width. What a GPU wins is for its user to say.
+    width. Mixtures of experts and losses with a model of their own are computed one by one in any case. What
+    a GPU wins is for its user to say.
     """
-    if cfg.compile or cfg.precision != "float32" or cfg.device != "cpu":
+    apart = weightless(cfg, 1).mixtures() or isinstance(instantiate(cfg.objective), Referring)
+    if apart or cfg.compile or cfg.precision != "float32" or cfg.device != "cpu":
         return 1
     entries = cfg.rows * cfg.window * instantiate(cfg.shape).width  # of the residual stream
     return 8 if entries <= 8_000 else 4 if entries <= 25_000 else 1

@@ -79,6 +79,7 @@ def test_the_demo_costs_a_quarter_less_than_its_runs_apart(studied):
         ({"hydra.launcher.together": 4}, [4, 2]),
         ({"seed": ",".join(map(str, range(20)))}, [8, 8, 4]),
         ({"precision": "bfloat16"}, [1] * 6),
+        ({"architecture": "causal_decoder_moe"}, [1] * 6),  # which are not stacked
     ],
 )
 def test_small_runs_of_one_shape_share_workers_and_all_workers_have_work(
