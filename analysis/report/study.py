@@ -119,6 +119,7 @@ def collect(
     check_common(root, (run for _, run in found))
     table = runs.load(root)
     table.attrs["source"] = "the runs"  # how refusals begin: the same wherever the folder lies
+    table["architecture"] = families(table)
     table["role"] = holdout.roles(table, held_out=held_out)
     if not (table.role == FITTED).any():
         raise ValueError(f"runs={root}: none of the {len(table)} runs finished")
@@ -148,6 +149,12 @@ def collect(
         | {Path(path).parent.name: why for path, why in unread.items() if Path(path).name == RECORD},
         unread=unread,
     )
+
+
+def families(table: pd.DataFrame) -> pd.Series:
+    """What laws are fitted to: the architecture, with the objective where it comes with several."""
+    several = table.groupby("architecture")["objective"].transform("nunique") > 1
+    return table["architecture"].where(~several, table["architecture"] + " " + table["objective"])
 
 
 def unrecorded(root: Path) -> dict[str, str]:
