@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     table = objectives.grouped([run.row() for run in runs], knobs)
     asked: Any = OmegaConf.to_container(cfg)
     means = table.groupby(["group", "N", "D"])[["loss", "loss_objective"]].agg(["mean", "count"])
-    print(means.to_string(float_format="{:.4f}".format))
+    print(means.round(4).to_string())
 
     differences = [lambda one=one: objectives.difference(table, **one) for one in asked["differences"]]
     found, missing = _each(differences)

@@ -28,6 +28,7 @@ NEEDS = {
     "architecture=encoder_decoder": ["objective=prefix_lm"],
     "architecture=hybrid_encoder_decoder": ["objective=prefix_lm"],
     "objective=masked_lm": ["architecture=prefix_decoder"],
+    "objective=unilm": ["architecture=prefix_decoder"],
     "budget=tokens": ["budget.D=320"],
     "budget=flops": ["budget.C=1e7"],
     "budget=tokens_per_parameter": ["budget.ratio=0.05"],
@@ -142,6 +143,8 @@ UNPREFIXED = {"causal_lm", "answers", "fill_in_the_middle", "mixture"}
 
 
 def makes_sense(architecture: str, objective: str) -> bool:
+    if objective == "unilm":  # hidden tokens and next ones
+        return architecture == "prefix_decoder"
     if architecture == "encoder" or objective == "masked_lm":
         return objective == "masked_lm" and architecture in ("encoder", "prefix_decoder")
     return "encoder_decoder" not in architecture or objective not in UNPREFIXED

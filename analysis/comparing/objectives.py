@@ -67,21 +67,28 @@ def difference(
     Raises ValueError where the groups share no run, or no size has two seeds: then no scatter is known.
     """
     mine, its = (_runs(table, name, column) for name, column in ((group, loss), (reference, against)))
-    gap = (mine - its).dropna()
-    if gap.empty:
+    gaps = pd.DataFrame({"gap": mine - its}).dropna().reset_index()
+    if gaps.empty:
         raise ValueError(f"{group} and {reference} share no run of equal N, D and seed")
-    sizes = gap.groupby(level=["N", "seed"]).mean().groupby(level="N")
-    seeds = sizes.size()
-    freedom = int((seeds - 1).sum())
+    pairs = pd.DataFrame(gaps.groupby(["N", "seed"], as_index=False)["gap"].mean())
+    sizes = [np.asarray(of["gap"], dtype=float) for _, of in pairs.groupby("N")]
+    deviation, freedom = _pooled(sizes)
     if freedom == 0:
         raise ValueError(
             f"{group} and {reference} have one seed a size: the scatter between seeds is unknown"
         )
-    squares = float(((seeds - 1) * sizes.var().fillna(0)).sum())
-    error = np.sqrt(squares / freedom * (1 / seeds).sum()) / len(seeds)
-    mean, half = float(sizes.mean().mean()), float(stats.t.ppf((1 + LEVEL) / 2, freedom) * error)
-    counts = {"sizes": len(seeds), "seeds": int(seeds.min()), "freedom": freedom}
+    error = deviation * np.sqrt(sum(1 / len(of) for of in sizes)) / len(sizes)
+    mean = float(np.mean([of.mean() for of in sizes]))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * error)
+    counts = {"sizes": len(sizes), "seeds": min(map(len, sizes)), "freedom": freedom}
     return Difference(group, reference, loss, against, mean, mean - half, mean + half, **counts)
+
+
+def _pooled(cells: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Standard deviation of values about their cell's mean, and its degrees of freedom."""
+    freedom = sum(len(of) - 1 for of in cells)
+    squares = sum(float(((of - of.mean()) ** 2).sum()) for of in cells)
+    return float(np.sqrt(squares / max(freedom, 1))), freedom
 
 
 def _runs(table: pd.DataFrame, group: str, loss: str) -> pd.Series:
@@ -89,7 +96,7 @@ def _runs(table: pd.DataFrame, group: str, loss: str) -> pd.Series:
     its = table[table["group"] == group]
     if its.empty or loss not in its:
         raise ValueError(f"no run of {group}" if its.empty else f"no column {loss}")
-    return its.set_index(["N", "D", "seed"])[loss]
+    return pd.Series(its.set_index(["N", "D", "seed"])[loss])
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,8 @@ def recovered(
     deviation, freedom = _between(table, list(own), D)
     gain, mine = value[plain] - value[full], value[plain] - value[part]
     a, b, common = variance[plain] + variance[part], variance[plain] + variance[full], variance[plain]
-    ends = fieller(mine, gain, *(deviation**2 * v for v in (a, b, common)), freedom)
+    v = deviation**2
+    ends = fieller(mine, gain, v * a, v * b, v * common, freedom)
     low_share, high_share = (None, None) if ends is None else ends
     return Share(
         axis,
@@ -173,18 +181,20 @@ def fieller(
 
 def _line(table: pd.DataFrame, group: str, axis: str, D: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """By size: log of the mean `axis`, mean loss, and how many seeds."""
-    its = table[(table["group"] == group) & (table["D"] == D)].groupby("N")
-    if not len(its):
+    its = pd.DataFrame(table[(table["group"] == group) & (table["D"] == D)])
+    if its.empty:
         raise ValueError(f"no run of {group} at D = {D}")
-    x = its[axis].mean() if axis != "N" else pd.Series(its.size().index.to_numpy(float), its.size().index)
-    return np.log(x.to_numpy(float)), its["loss"].mean().to_numpy(), its.size().to_numpy()
+    sizes = [its[its["N"] == N] for N in sorted(set(its["N"]))]
+    x, y = (np.array([np.mean(of[name]) for of in sizes]) for name in (axis, "loss"))
+    return np.log(x), y, np.array([len(of) for of in sizes])
 
 
 def _between(table: pd.DataFrame, groups: Sequence[str], D: int) -> tuple[float, int]:
     """Standard deviation of a run about its cell's mean over seeds, pooled, and its degrees of freedom."""
-    cells = table[table["group"].isin(groups) & (table["D"] == D)].groupby(["group", "N"])["loss"]
-    freedom = int((cells.size() - 1).sum())
+    chosen = pd.DataFrame(table[table["group"].isin(groups) & (table["D"] == D)])
+    deviation, freedom = _pooled(
+        [np.asarray(of["loss"], dtype=float) for _, of in chosen.groupby(["group", "N"])]
+    )
     if freedom == 0:
         raise ValueError(f"no cell of D = {D} has two seeds: the scatter between seeds is unknown")
-    squares = float(((cells.size() - 1) * cells.var().fillna(0)).sum())
-    return float(np.sqrt(squares / freedom)), freedom
+    return deviation, freedom

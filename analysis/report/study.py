@@ -1,5 +1,6 @@
 """A study: a folder of runs, read once, with everything fitted to it. Tables and plots only look at this."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,8 +154,12 @@ def collect(
 
 def families(table: pd.DataFrame) -> pd.Series:
     """What laws are fitted to: the architecture, with the objective where it comes with several."""
-    several = table.groupby("architecture")["objective"].transform("nunique") > 1
-    return table["architecture"].where(~several, table["architecture"] + " " + table["objective"])
+    pairs = set(zip(table["architecture"], table["objective"], strict=True))
+    count = Counter(architecture for architecture, _ in pairs)
+    named = [
+        f"{a} {o}" if count[a] > 1 else a for a, o in zip(table.architecture, table.objective, strict=True)
+    ]
+    return pd.Series(named, index=table.index)
 
 
 def unrecorded(root: Path) -> dict[str, str]:

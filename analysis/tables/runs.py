@@ -98,7 +98,7 @@ def _untaught(table: pd.DataFrame) -> pd.Series:
     """The finished runs that have their objective's loss alone, as a masked LM's have."""
     if not {"loss", "loss_objective"} <= set(table):
         return pd.Series(False, index=table.index)
-    return table["loss"].isna() & table["loss_objective"].notna()
+    return pd.Series(table["loss"].isna() & table["loss_objective"].notna())
 
 
 def check_left(table: pd.DataFrame, dropped: list[dict[str, Any]]) -> None:
