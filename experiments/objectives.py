@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     told, without = _each(shares)
     for one in told:
         interval = (
-            "not determined: the gain itself is not"
+            "(no interval: the gain is not told from zero)"
             if one.low is None
             else f"[{one.low:.2f}, {one.high:.2f}]"
         )
