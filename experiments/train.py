@@ -29,11 +29,12 @@ def main(cfg: DictConfig) -> float | None:
         raise HydraException(f"{run.name} {run.status}: {run.reason}")
     if not run.finished:
         sys.exit(1)
-    return run.loss  # for sweepers that make it small
+    return run.told  # for sweepers that make it small
 
 
 def describe(run: Run, directory: Path) -> str:
-    loss = "no loss" if run.loss is None else f"loss {run.loss:.4f} nats/token"
+    what = "loss" if run.loss is not None else "loss_objective"
+    loss = "no loss" if run.told is None else f"{what} {run.told:.4f} nats/token"
     why = "" if run.reason is None else f" ({run.reason})"
     return (
         f"{run.name}: {run.status}{why}, N={run.N:,} D={run.D:,} C={run.C:.3g}, {loss}, "

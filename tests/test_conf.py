@@ -29,6 +29,7 @@ NEEDS = {
     "architecture=encoder_decoder_moe": ["objective=prefix_lm"],
     "architecture=hybrid_encoder_decoder": ["objective=prefix_lm"],
     "objective=masked_lm": ["architecture=prefix_decoder"],
+    "objective=unilm": ["architecture=prefix_decoder"],
     "budget=tokens": ["budget.D=320"],
     "budget=flops": ["budget.C=1e7"],
     "budget=tokens_per_parameter": ["budget.ratio=0.05"],
@@ -155,6 +156,8 @@ UNPREFIXED = {"causal_lm", "answers", "fill_in_the_middle", "mixture"}
 def makes_sense(architecture: str, objective: str) -> bool:
     if f"objective={objective}" in STAGED:  # which takes a start
         return False
+    if objective == "unilm":  # hidden tokens and next ones
+        return architecture.startswith("prefix_decoder")
     if architecture == "encoder" or objective == "masked_lm":
         reads_all = architecture == "encoder" or architecture.startswith("prefix_decoder")
         return objective == "masked_lm" and reads_all

@@ -23,7 +23,7 @@ from analysis.report.html import Num, prose, sci, sig, table
 from analysis.report.page import definitions
 from analysis.report.recipe import check_common
 from analysis.report.study import collect
-from scalelaw.run import Run
+from scalelaw.run import Run, records
 
 LAWS = {"chinchilla": Chinchilla(), "kaplan_N": KaplanN(), "kaplan_D": KaplanD(), "kaplan_C": KaplanC()}
 KNOBS = {"held_out": 1, "bootstrap": 200, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
@@ -144,6 +144,29 @@ def test_a_fit_that_cannot_be_had_says_so_on_the_page(tmp_path):
     assert "cannot tell how the loss depends on N" in status  # one size is left to fit
     page = report.page(study, title="small")
     assert status in escaping.unescape(page)
+
+
+def test_objectives_of_one_architecture_are_fitted_apart(tmp_path):
+    """The same losses under another name are another fit; a run without the common loss is in none."""
+    root = write_study(tmp_path, architectures=("causal_decoder", "prefix_decoder"))
+    for folder, run in list(records(root)):
+        if run.architecture == "causal_decoder":
+            other = dataclasses.replace(run, run=f"x{run.run}", objective="fill_in_the_middle")
+            other.save(folder.with_name(f"x{folder.name}"))
+    masked = {"run": "e", "architecture": "encoder", "objective": "masked_lm", "loss": None}
+    dataclasses.replace(run, **masked).save(root / "runs" / "e")
+    study = collect(root, laws={"chinchilla": Chinchilla()}, **(KNOBS | {"bootstrap": 0}))
+    assert study.architectures == [
+        "causal_decoder causal_lm",
+        "causal_decoder fill_in_the_middle",
+        "prefix_decoder",
+    ]
+    fits = study.fits["chinchilla"]
+    same = (fits["causal_decoder causal_lm"], fits["causal_decoder fill_in_the_middle"])
+    assert same[0].params == same[1].params
+    left = study.runs[study.runs.role == "left out"]
+    assert left.run.tolist() == ["e"]
+    report.page(study, title="objectives")
 
 
 def test_a_fit_that_did_not_converge_says_so_in_table_and_figures(study):

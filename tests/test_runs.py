@@ -391,3 +391,16 @@ def test_architectures_are_fitted_apart_and_one_that_cannot_be_is_told():
 def test_best_along_keeps_what_nothing_beats():
     table = as_table(N=[1, 1, 2, 2, 3], D=[1, 2, 1, 2, 1], loss=[5, 4, 4.5, 3, 3])
     assert best_along(table, "N").index.tolist() == [2, 4]
+
+
+def test_a_run_without_the_common_loss_is_dropped_and_told():
+    """As a masked LM's: finished, with its objective's loss alone. Any other empty loss is an error still."""
+    table = pd.DataFrame(grid(3, 3)).assign(status="finished", loss_objective=2.0)
+    table.loc[4, "loss"] = np.nan
+    rows, dropped = usable(table, Chinchilla())
+    assert len(rows) == len(table) - 1
+    why = "no common loss: nothing taught to continue a text"
+    assert dropped == [{"why": why, "count": 1, "rows": [4]}]
+    table.loc[4, "loss_objective"] = np.nan
+    with pytest.raises(ValueError, match="row 4, column loss"):
+        usable(table, Chinchilla())

@@ -1,5 +1,6 @@
 """A study: a folder of runs, read once, with everything fitted to it. Tables and plots only look at this."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +120,7 @@ def collect(
     check_common(root, (run for _, run in found))
     table = runs.load(root)
     table.attrs["source"] = "the runs"  # how refusals begin: the same wherever the folder lies
+    table["architecture"] = families(table)
     table["role"] = holdout.roles(table, held_out=held_out)
     if not (table.role == FITTED).any():
         raise ValueError(f"runs={root}: none of the {len(table)} runs finished")
@@ -148,6 +150,16 @@ def collect(
         | {Path(path).parent.name: why for path, why in unread.items() if Path(path).name == RECORD},
         unread=unread,
     )
+
+
+def families(table: pd.DataFrame) -> pd.Series:
+    """What laws are fitted to: the architecture, with the objective where it comes with several."""
+    pairs = set(zip(table["architecture"], table["objective"], strict=True))
+    count = Counter(architecture for architecture, _ in pairs)
+    named = [
+        f"{a} {o}" if count[a] > 1 else a for a, o in zip(table.architecture, table.objective, strict=True)
+    ]
+    return pd.Series(named, index=table.index)
 
 
 def unrecorded(root: Path) -> dict[str, str]:

@@ -78,6 +78,11 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
             rows = table.index[status == value].tolist()
             dropped.append({"why": f"status {value}", "count": len(rows), "rows": rows})
         table = table.loc[status == FINISHED]
+        untaught = _untaught(table)
+        if untaught.any():
+            rows, why = table.index[untaught].tolist(), "no common loss: nothing taught to continue a text"
+            dropped.append({"why": why, "count": len(rows), "rows": rows})
+            table = table.loc[~untaught]
         check_left(table, dropped)
     for name in (*law.inputs, "loss"):
         values = check_positive(table, name)
@@ -87,6 +92,13 @@ def usable(table: pd.DataFrame, law: Law) -> tuple[pd.DataFrame, list[dict[str, 
                 f"cannot tell how the loss depends on {name}"
             )
     return table, dropped
+
+
+def _untaught(table: pd.DataFrame) -> pd.Series:
+    """The finished runs that have their objective's loss alone, as a masked LM's have."""
+    if not {"loss", "loss_objective"} <= set(table):
+        return pd.Series(False, index=table.index)
+    return pd.Series(table["loss"].isna() & table["loss_objective"].notna())
 
 
 def check_left(table: pd.DataFrame, dropped: list[dict[str, Any]]) -> None:

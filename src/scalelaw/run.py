@@ -96,6 +96,11 @@ class Run:
     def finished(self) -> bool:
         return self.status == "finished"
 
+    @property
+    def told(self) -> float | None:
+        """The common loss, or that of the objective where nothing taught the common one."""
+        return self.loss_objective if self.loss is None else self.loss
+
     def row(self) -> dict[str, Any]:
         """One flat row of the runs table: the same bytes for the same config, seed and machine.
 

@@ -302,7 +302,7 @@ def _job_return(job: Job, run: Run | None, why: str | None) -> JobReturn:
     result.working_dir, result.task_name = str(job.directory), job.name
     result.status = JobStatus.COMPLETED if why is None else JobStatus.FAILED
     # The loss is what optimising sweepers ask for.
-    result.return_value = run and run.loss if why is None else HydraException(f"{job.name}: {why}")
+    result.return_value = run and run.told if why is None else HydraException(f"{job.name}: {why}")
     return result
 
 

@@ -69,9 +69,10 @@ class View:
 
     def ended(self, name: str, run: Run | None, why: str | None) -> None:
         del self.running[name]
-        if why is None and run is not None and run.loss is not None:
+        told = None if run is None else run.told
+        if why is None and run is not None and told is not None:
             self.done += 1
-            loss, rate = f"{run.loss:.4f}", f"{run.timing['tokens_per_second']:,.0f}"
+            loss, rate = f"{told:.4f}", f"{run.timing['tokens_per_second']:,.0f}"
             took = span(run.timing["seconds"])
             self.past.append((name, "finished", loss, rate, f"took {took}"))
             what = f"finished  {name}: loss {loss}, {rate} tokens/s, {took}"

@@ -1,0 +1,82 @@
+"""What objectives give at equal N, D and C: python -m experiments.objectives runs=outputs/objectives"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from analysis.comparing import objectives
+from experiments.door import door
+from scalelaw.run import records, write_atomically
+
+
+@door("objectives")
+def main(cfg: DictConfig) -> None:
+    folder = Path(cfg.runs)
+    runs = [run for _, run in records(folder) if run.finished]
+    if not runs:
+        raise ValueError(f"{folder}: no finished run")
+    knobs = [dict(_flat(run.config.get("objective", {}))) for run in runs]
+    table = objectives.grouped([run.row() for run in runs], knobs)
+    asked: Any = OmegaConf.to_container(cfg)
+    means = table.groupby(["group", "N", "D"])[["loss", "loss_objective"]].agg(["mean", "count"])
+    print(means.round(4).to_string())
+
+    differences = [lambda one=one: objectives.difference(table, **one) for one in asked["differences"]]
+    found, missing = _each(differences)
+    for one in found:
+        print(
+            f"{one.group} ({one.loss}) less {one.reference} ({one.against}): {one.mean:+.4f} nats/token "
+            f"[{one.low:+.4f}, {one.high:+.4f}], {one.sizes} sizes of {one.seeds} seeds: {one.said}"
+        )
+    ask = asked["recovered"]
+    shares = [
+        lambda part=part, axis=axis, D=D: objectives.recovered(
+            table, plain=ask["plain"], full=ask["full"], part=part, axis=axis, D=D
+        )
+        for part in ask["parts"]
+        for axis in ("N", "C")
+        for D in sorted(set(table["D"]))
+    ]
+    told, without = _each(shares)
+    for one in told:
+        interval = (
+            "(no interval: the gain is not told from zero)"
+            if one.low is None
+            else f"[{one.low:.2f}, {one.high:.2f}]"
+        )
+        print(
+            f"{one.part} recovers {one.share:.2f} {interval} of the {one.gain:+.4f} nats/token that "
+            f"{one.full} gains over {one.plain} at equal {one.axis}, D = {one.D:,}"
+        )
+    for why in dict.fromkeys([*missing, *without]):
+        print(f"not told: {why}")
+    out = {"differences": [one.to_json() for one in found], "recovered": [one.to_json() for one in told]}
+    write_atomically(folder / "objectives.json", json.dumps(out, indent=1, allow_nan=False) + "\n")
+    print(f"written to {folder / 'objectives.json'}")
+
+
+def _each(asked: list[Callable[[], Any]]) -> tuple[list[Any], list[str]]:
+    """What can be had, and of the rest why it cannot: a study may leave groups out."""
+    found, missing = [], []
+    for ask in asked:
+        try:
+            found.append(ask())
+        except ValueError as error:
+            missing.append(str(error))
+    return found, missing
+
+
+def _flat(config: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """An objective's settings by dotted name, without the classes."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        elif not key.startswith("_"):
+            yield f"{path}{key}", value
+
+
+if __name__ == "__main__":
+    main()
