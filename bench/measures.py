@@ -24,7 +24,7 @@ DEPTHS, SHARE = (2, 4, 7), 0.1
 
 
 def cost(depth: int, budget: float, folder: Path) -> dict[str, float]:
-    """Seconds of measuring and of training a rung on the whole budget, and the one as a share of the other."""
+    """Seconds of measuring and of training a rung on the whole budget, and the share that is measuring."""
     sys.argv = ["experiments.train", "study=mechanisms", f"shape.depth={depth}", f"budget.D={SHARE * budget}"]
     sys.argv += ["tracker=disabled", f"output={folder}"]
     train()
