@@ -59,16 +59,30 @@ def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
     assert run.finished
 
 
+@pytest.mark.parametrize("measure", options("measures"))
+def test_every_measure_is_taken_by_name(tmp_path, monkeypatch, book, measure):  # noqa: F811
+    data = ["data=text", book, "objective=causal_lm"]
+    own = TINY
+    if measure == "brackets":
+        data = [
+            "data=task",
+            "data/task=bracket_depth",
+            "data.task.length=6",
+            "objective=answers",
+            "window=16",
+        ]
+        own = [override for override in TINY if not override.startswith("window")]
+    assert call(train, monkeypatch, *own, *data, f"measures=[{measure}]", f"output={tmp_path}") == 0
+    ((_, run),) = records(tmp_path)
+    assert {name.split(".")[0] for name in run.measures} == {measure}
+    assert any(value is not None for value in run.measures.values())
+
+
 def test_no_option_was_forgotten():
     tested = {option.split("=")[0] for option in OPTIONS} | {"data", "tracker", "study", "law", "parallel"}
+    tested |= {"hardware", "site", "published"}  # test_costs, test_afford
     tested |= {"model", "doubt"}  # test_published_models
-    tested |= {
-        "hardware",
-        "site",
-        "published",
-        "measures",
-        "start",
-    }  # test_costs, test_afford, test_measures, test_start
+    tested |= {"start", "measures"}  # test_start, above
     assert {str(p.relative_to(CONF).parent) for p in CONF.rglob("*.yaml")} - tested == {
         ".",
         "hydra/launcher",
@@ -126,6 +140,8 @@ def test_only_what_decides_the_losses_is_in_the_id():
             "checkpoints.keep=9",
         ]
         assert {of(override) for override in execution} == {base}
+        # What is not measured is no part of a run: ids are those of before there were measures.
+        assert "measures" not in identity(compose("train", []))
         science = [
             "seed=1",
             "rows=3",
@@ -134,6 +150,7 @@ def test_only_what_decides_the_losses_is_in_the_id():
             "shape.depth=5",
             "clip=2",
             "window=64",
+            "measures=[gradient]",
         ]
         assert len({base, *(of(override) for override in science)}) == len(science) + 1
 

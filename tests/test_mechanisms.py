@@ -98,7 +98,10 @@ def test_evaluations_too_far_apart_leave_a_delay_undecided():
 
 
 def test_an_accuracy_that_falls_again_has_not_come_to_stay():
-    assert comes_to_stay([1, 2, 3, 4], [0.1, 0.95, 0.2, 0.95]) == (3, 4)
+    accuracy = [0.1, 0.95, 0.95, 0.2, 0.2, 0.95, 0.95]
+    assert comes_to_stay([1, 2, 3, 4, 5, 6, 7], accuracy) == (5, 6)
+    accuracy[3] = 0.95  # forgotten for one evaluation alone
+    assert comes_to_stay([1, 2, 3, 4, 5, 6, 7], accuracy) == (1, 2)
     assert comes_to_stay([1, 2], [0.95, 0.99]) == (0, 1)
     assert comes_to_stay([1, 2], [0.95, 0.5]) is None
 

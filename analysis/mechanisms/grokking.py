@@ -1,13 +1,16 @@
 """Grokking: what was trained on is known early, what was held out only much later (Power et al. 2022).
 
 Read from the accuracies along a run. Between two evaluations nothing is known: a time is a pair of steps, the
-last one before and the first one at which it is so, and a delay has the bounds that follow.
+last one before and the first one at which it is so, and a delay has the bounds that follow. An accuracy is
+the median of three evaluations in a row: with weight decay a model that knows all forgets it now and then for
+a few steps, and is no less one that knows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 TRAIN, HELD_OUT = "accuracy.train", "accuracy.validation"
@@ -61,8 +64,10 @@ def grokking(rows: Sequence[Mapping[str, Any]]) -> Grokking | None:
 
 
 def comes_to_stay(steps: Sequence[float], accuracy: Sequence[float]) -> Bracket | None:
-    """The evaluations before and after which accuracy is at LEVEL from then on; step 0 before the first."""
-    below = [k for k, value in enumerate(accuracy) if value < LEVEL]
+    """The evaluations before and after which the median of three is at LEVEL from then on; step 0 before the
+    first. At the ends an evaluation counts by itself."""
+    inner = [median(accuracy[k - 1 : k + 2]) for k in range(1, len(accuracy) - 1)]
+    below = [k for k, value in enumerate([accuracy[0], *inner, accuracy[-1]]) if value < LEVEL]
     first = below[-1] + 1 if below else 0
     if first == len(steps):
         return None
