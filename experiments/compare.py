@@ -53,10 +53,11 @@ def _budgets(C: Any) -> list[float]:
 
 
 def _said(one: Multiplier) -> list[str]:
+    rows: Any = one.table.itertuples()
     return [
         f"{one.group} needs {row.m:.2f} [{row.m_lo95:.2f}, {row.m_hi95:.2f}] times the compute of "
         f"{one.reference} at C = {row.C:.2g} ({row.status})"
-        for row in one.table.itertuples()
+        for row in rows
     ]
 
 
