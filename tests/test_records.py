@@ -219,7 +219,7 @@ def test_rows_that_did_not_reach_the_disk_are_no_finished_run(tmp_path, monkeypa
     def lost(metrics):
         raise OSError(122, "Disk quota exceeded")
 
-    monkeypatch.setattr("scalelaw.trainee._Metrics.sync", lost)
+    monkeypatch.setattr("scalelaw.metrics.Metrics.sync", lost)
     record = run(tmp_path)
     assert (record.status, record.reason) == ("failed", "OSError: [Errno 122] Disk quota exceeded")
     assert Run.load(tmp_path) == record

@@ -11,6 +11,7 @@ from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import BadInput
+from scalelaw.metrics import Metrics
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
@@ -18,7 +19,6 @@ from scalelaw.optim import WarmupStableDecay
 from scalelaw.run import Run, read_metrics
 from scalelaw.stack import join, stack
 from scalelaw.train import train
-from scalelaw.trainee import _Metrics
 
 SPLIT = PrefixLM(prefix=None, per_row=False)
 ARCHITECTURES = {
@@ -199,7 +199,7 @@ def test_a_run_that_fails_or_diverges_leaves_the_others_alone(tmp_path):
 
 
 def test_followers_of_a_run_that_fails_go_on_by_themselves(tmp_path, monkeypatch):
-    write = _Metrics.write
+    write = Metrics.write
 
     def full(self, row):
         if self.directory.name == "d40" and row["step"] == 4:
@@ -207,7 +207,7 @@ def test_followers_of_a_run_that_fails_go_on_by_themselves(tmp_path, monkeypatch
         write(self, row)
 
     alone = train([named(tmp_path / "alone", "d20", seed=0, budget=steps(20), schedule=STABLE)])[0]
-    monkeypatch.setattr(_Metrics, "write", full)
+    monkeypatch.setattr(Metrics, "write", full)
     jobs = [named(tmp_path, f"d{n}", seed=0, budget=steps(n), schedule=STABLE) for n in (20, 40)]
     with pytest.raises(OSError, match="No space"):
         train(jobs)

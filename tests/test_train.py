@@ -221,7 +221,7 @@ def test_a_full_disk_is_a_record_and_an_error(tmp_path, monkeypatch):
     def full(self, row):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scalelaw.trainee._Metrics.write", full)
+    monkeypatch.setattr("scalelaw.metrics.Metrics.write", full)
     with pytest.raises(OSError, match="No space left"):
         run(tmp_path)
     assert Run.load(tmp_path).status == "failed"

@@ -4,11 +4,9 @@ import copy
 import json
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,24 +23,20 @@ from scalelaw.counting import count, six_n_d
 from scalelaw.evaluate import Evaluation
 from scalelaw.measures.measure import Measure, Subject, checked, measured
 from scalelaw.meeting import continues, marked, meet
+from scalelaw.metrics import Metrics
 from scalelaw.optim import Schedule, set_learning_rate
 from scalelaw.parallel import ALONE, Alone, Parallel
 from scalelaw.progress import FILE as PROGRESS
 from scalelaw.progress import Progress, State
 from scalelaw.provenance import provenance, utc
-from scalelaw.run import METRICS, RECORD, NewerRecord, Run, intact, write_atomically
+from scalelaw.run import RECORD, NewerRecord, Run
 from scalelaw.shape import Shape
 from scalelaw.start import NOTHING, Start
 from scalelaw.step import autocast, check
 from scalelaw.tracking import Guarded, Tracker
 
 log = logging.getLogger(__name__)
-FLAT_LOSSES = (
-    "loss",
-    "loss_objective",
-    "bits_per_byte",
-    "bayes_loss",
-)  # those that every record has a field for
+FIELDS = ("loss", "loss_objective", "bits_per_byte", "bayes_loss")  # of the losses, those of every record
 AHEAD = 16  # batches read at a time: finding their places in the corpus costs as much for one as for many
 
 
@@ -172,7 +166,7 @@ class Trainee:
         self.spent = Spent(parent=job.start.parent)
         self.leader: Trainee | None = None
         self.ahead: list[torch.Tensor] = []
-        self.metrics, self.progress = _Metrics(job.directory), Progress(job.directory)
+        self.metrics, self.progress = Metrics(job.directory), Progress(job.directory)
         self.tracker = Guarded(job.tracker)
         self.final: dict[str, float] = {}
         self.scores: dict[str, dict[str, float]] = {}
@@ -403,7 +397,7 @@ class Trainee:
             loss_objective=self.final.get("loss_objective"),
             bits_per_byte=self.final.get("bits_per_byte"),
             bayes_loss=self.final.get("bayes_loss"),
-            losses={name: value for name, value in self.final.items() if name not in FLAT_LOSSES},
+            losses={name: value for name, value in self.final.items() if name not in FIELDS},
             scores=self.scores if self.done() else {},
             measures=self.measures if self.done() else {},
             parent=spent.parent,
@@ -430,55 +424,6 @@ class Trainee:
     def _flops(self, rows: int, window: int, prefix: int, start: int, passes: int) -> int:
         """Of so many forward passes over rows with this longest prefix and start."""
         return passes * rows * self.model.flops(window=window, prefix=prefix, start=start)
-
-
-class _Metrics:
-    """The append-only metrics file. Rows past the checkpoint resumed from, and all from the first torn one
-    on, are dropped: they come again."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory, self.file = directory, None
-
-    def check(self, state: Mapping[str, Any]) -> None:
-        """Raises ValueError when the file lacks rows that a checkpoint of this state counts on: no step after
-        it would write them again."""
-        there, counted = len(self._until(state["step"])), state.get("rows")
-        if counted not in (None, there):  # checkpoints did not always count them
-            raise ValueError(f"{METRICS} has {there} of the {counted} rows written before it")
-
-    def open(self, *, keep_until: int) -> list[dict[str, Any]]:
-        """Ready to be written to after the rows up to that step, which it returns."""
-        kept, path = self._until(keep_until), self.directory / METRICS
-        write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
-        self.file = path.open("a", encoding="utf-8")
-        return kept
-
-    def _until(self, step: int) -> list[dict[str, Any]]:
-        return [row for row in intact(self.directory)[0] if row.get("step", math.inf) <= step]
-
-    def write(self, row: dict[str, Any]) -> None:
-        assert self.file is not None
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-
-    def sync(self) -> None:
-        """On the disk, so that what is written there next may count on it."""
-        assert self.file is not None
-        os.fsync(self.file.fileno())
-
-    def close(self) -> str | None:
-        """Why rows may not have reached the disk, if so; network folders say it only now."""
-        if self.file is None:
-            return None
-        try:
-            self.sync()
-        except OSError as error:
-            return f"{type(error).__name__}: {error}"
-        finally:
-            with suppress(OSError):  # on a full disk, what could not be written was an error already
-                self.file.close()
-            self.file = None
-        return None
 
 
 def referring(job: Job) -> None:
