@@ -8,6 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.comparing import objectives
+from analysis.report.results import provenance
+from experiments import tables
 from experiments.door import door
 from scalelaw.run import records, write_atomically
 
@@ -48,12 +50,16 @@ def main(cfg: DictConfig) -> None:
             else f"[{one.low:.2f}, {one.high:.2f}]"
         )
         print(
-            f"{one.part} recovers {one.share:.2f} {interval} of the {one.gain:+.4f} nats/token that "
-            f"{one.full} gains over {one.plain} at equal {one.axis}, D = {one.D:,}"
+            f"{one.part} recovers {one.share:.2f} {interval} of the {abs(one.gain):.4f} nats/token that "
+            f"{one.full} {'gains over' if one.gain > 0 else 'loses to'} {one.plain} at equal {one.axis}, "
+            f"D = {one.D:,}"
         )
     for why in dict.fromkeys([*missing, *without]):
         print(f"not told: {why}")
-    out = {"differences": [one.to_json() for one in found], "recovered": [one.to_json() for one in told]}
+    made = tables.origin("experiments.objectives", cfg) | {"runs": provenance(runs)}
+    out: dict[str, Any] = {"provenance": made, "differences": [one.to_json() for one in found]}
+    out["recovered"] = [one.to_json() for one in told]
+    out["not told"] = list(dict.fromkeys([*missing, *without]))
     write_atomically(folder / "objectives.json", json.dumps(out, indent=1, allow_nan=False) + "\n")
     print(f"written to {folder / 'objectives.json'}")
 
