@@ -1,5 +1,6 @@
 """Abilities: nothing held out is trained on, answers follow from questions, chance and scores are right."""
 
+import dataclasses
 import math
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from hydra.utils import instantiate
 from training import Chain, job
 from training import run as tiny
 
+from analysis.tables.scores import table
 from experiments.scores import main as scores
 from experiments.train import main as train
 from scalelaw.contracts import ANSWER, IGNORE, SEPARATOR, BadInput, Exam
@@ -352,6 +354,9 @@ def test_scores_reach_record_metrics_and_table(tmp_path, monkeypatch):
     assert len(tuned) == 2 * 3
     means = every[every.metric == "nll"].groupby("learning_rate").score.mean()
     assert set(tuned.learning_rate) == {means.idxmin()}
+    one = next(iter(runs.values()))
+    several = table([one, dataclasses.replace(one, architecture="prefix_decoder")], tuned=False)
+    assert set(several.task) == {f"fact_recall_1024, {name}" for name in ("causal_decoder", "prefix_decoder")}
 
 
 def test_runs_without_scores_are_no_table(tmp_path, monkeypatch, capsys):

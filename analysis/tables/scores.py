@@ -14,6 +14,7 @@ def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
 
     chance: the same metric of a guess. n: held-out items. tokens: of an answer, on average. loss: the run's,
     nats a token. bits_per_parameter: stored of facts, by all parameters, embeddings too; empty for others.
+    Of several architectures each has a threshold of its own: a task's name then says whose it is.
     tuned: of the learning rates of a cell (task, model, size and D) keep the one whose mean NLL over seeds is
     least. Raises ValueError where no finished run has scores.
     """
@@ -21,7 +22,10 @@ def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
     if not rows:
         raise ValueError("no finished run has scores: they come with data=task, data=planted or data=mixture")
     found = pd.DataFrame(rows)
-    return _tuned(found) if tuned else found
+    found = _tuned(found) if tuned else found
+    if found.model.nunique() > 1:
+        found["task"] = found.task + ", " + found.model
+    return found
 
 
 def _rows(run: Run) -> Iterable[dict]:
