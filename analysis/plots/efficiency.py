@@ -18,7 +18,7 @@ def draw(rows: Rows, peak: float) -> Figure:
     """A row of panels for equal N and one for equal C. Use inside `style.look()`."""
     figure, axes = canvas(2, 3, height=5.2, sharex=True, sharey="col")
     for band, match in zip(axes, ("N", "C"), strict=True):
-        for name, colour, marker in zip(ORDER, PALETTE, MARKERS, strict=False):
+        for name, colour, marker in zip(sorted(ORDER), PALETTE, MARKERS, strict=False):
             its = [
                 row for row in rows if row["architecture"] == name and row["match"] in (match, "reference")
             ]
