@@ -45,7 +45,9 @@ def saved(directory: Path, cache: Path) -> Saved:
             data.pop("content", None)
     try:
         source = instantiate(config["data"])
-        _, vocabulary = marked(instantiate(config["objective"]), source.vocab_size, run.window)
+        vocabulary = source.vocab_size
+        if "objective" in config:  # a model that was adopted was taught elsewhere, and has none
+            _, vocabulary = marked(instantiate(config["objective"]), vocabulary, run.window)
         model = instantiate(config["architecture"])(instantiate(config["shape"]), vocabulary)
     except Exception as error:
         raise cause(error) from None
