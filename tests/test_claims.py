@@ -1,9 +1,12 @@
 """The pages of claims: each has a test that is there or a reason, and one verdict in both languages."""
 
+import json
 import re
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import pandas as pd
 import pytest
 from commands import ROOT
 
@@ -89,3 +92,127 @@ def test_a_claim_shows_the_same_figures_in_both_languages(number):
     links = re.findall(r"\]\(([^)]+)\)", ours)
     assert links == re.findall(r"\]\(([^)]+)\)", theirs)
     assert all((ROOT / "docs" / link).exists() for link in links)
+
+
+def committed(file: str) -> Any:
+    return json.loads((ROOT / "docs/results" / file).read_text())
+
+
+def spoken(value: float, ends: Sequence[float], digits: int) -> str:
+    return f"{value:.{digits}f} [{ends[0]:.{digits}f}, {ends[1]:.{digits}f}]"
+
+
+def multipliers() -> Iterator[str]:
+    for one in committed("architectures/compare.json")["multipliers"].values():
+        for row in one["table"][:2]:
+            yield spoken(row["m"], (row["m_lo95"], row["m_hi95"]), 2)
+
+
+def valleys() -> Iterator[str]:
+    made = committed("architectures/compare.json")["valleys"]
+    at = {(one["group"], f"{one['C']:.1e}"): one for one in made}
+    for group in ("encoder_decoder", "causal_decoder"):
+        one = at[group, "4.4e+10"]
+        yield spoken(one["excess"], one["excess95"], 3)
+    for C in ("4.4e+10", "2.3e+11"):
+        one = at["encoder_decoder", C]
+        yield spoken(one["ratio"], one["ratio95"], 2)
+
+
+def exponents() -> Iterator[str]:
+    for one in committed("architectures/fits.json")["frontier"].values():
+        found = one["closed_form_6ND"]
+        yield spoken(found["a"], found["interval95"]["a"], 3)
+
+
+def forecasts() -> Iterator[str]:
+    laws = committed("architectures/laws.json")
+    for one in laws.values():
+        assert one["law"] == "kaplan"
+        yield f"{100 * one['audit']['score']:.2f}"
+        yield f"{100 * one['losers']['chinchilla']['score']:.2f}"
+
+
+def mixtures() -> Iterator[str]:
+    for one in committed("objectives/objectives.json")["differences"][:4]:
+        ends = sorted((abs(one["low"]), abs(one["high"])))
+        yield spoken(abs(one["mean"]), ends, 4)
+
+
+def trends(*figures: str) -> Iterator[str]:
+    found = {one["figure"]: one for one in committed("mechanisms/mechanisms.json")["trends"]}
+    for figure in figures:
+        yield f"N^{spoken(found[figure]['slope'], found[figure]['interval95'], 3)}"
+
+
+def forgotten() -> Iterator[str]:
+    laws = committed("stages/stages.json")["laws"]
+    told = [one["law"] for one in laws if one["measure"] == "forgotten" and "shift" in one["stage"]]
+    assert len(told) == 4
+    for law in told:
+        yield spoken(law["k"], law["interval95"]["k"], 4)
+
+
+def rewards() -> Iterator[str]:
+    rows = pd.read_csv(ROOT / "docs/results/stages/stages.csv")
+    tuned = rows[(rows.stage == "answers on instructions") & (rows.D == 800_000)].set_index("N").exact
+    for N in (53_536, 166_512):
+        yield f"{100 * tuned[N]:.1f} %"
+    yield f"at most {100 * tuned.drop([53_536, 166_512]).max():.1f} %"
+
+
+def ratios(*places: int) -> Iterator[str]:
+    said = committed("efficiency/results.json")["claims"]
+    for place in places:
+        found = said[place]["found"]
+        counted = found["low"] == found["high"]
+        ends = (found["low"], found["high"])
+        yield f"{found['value']:.3f}" if counted else spoken(found["value"], ends, 3)
+
+
+def thresholds() -> Iterator[str]:
+    for one in committed("emergence/emergence.json"):
+        if one["metric"] == "exact" and one["verdict"] == "emergent":
+            yield f"{one['threshold']:,.0f} [{one['interval95'][0]:,.0f}, {one['interval95'][1]:,.0f}]"
+
+
+def stored() -> Iterator[str]:
+    [one] = [c for c in committed("emergence/capacity.json")["capacity"] if c["group"] == "causal decoder"]
+    yield spoken(one["bits"], one["interval95"], 3)
+
+
+def energy() -> Iterator[str]:
+    gpt3 = committed("costs/cost.json")["models"]["gpt3"]
+    for name in ("mwh", "tonnes"):
+        low, high = gpt3[f"{name}95"]
+        yield f"[{low:,.0f}, {high:,.0f}]"
+
+
+FIGURES = {
+    3: multipliers,
+    4: lambda: ratios(0, 1, 2),
+    5: lambda: ratios(3, 4),
+    6: lambda: ratios(5, 6),
+    7: lambda: ratios(7, 8),
+    8: lambda: ratios(9),
+    13: mixtures,
+    14: rewards,
+    15: forgotten,
+    16: forecasts,
+    18: exponents,
+    19: valleys,
+    21: thresholds,
+    23: lambda: trends("basin.rise_0.2", "basin.width", "curvature.top_eigenvalue", "curvature.trace"),
+    24: lambda: trends("gradient.variance"),
+    25: lambda: trends("representations.last.dimension_1000", "representations.last.rank_1000"),
+    29: stored,
+    32: energy,
+}
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_a_claims_figures_are_those_of_the_committed_results(number):
+    figures = list(FIGURES[number]())
+    assert figures
+    for figure in figures:
+        assert figure in ENGLISH[number].showed, figure
