@@ -8,7 +8,6 @@ import argparse
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import torch
 from bench import machine, ours
 from bench.fresh import ROOT
 from bench.size import Size
-from scalelaw.peak import settle
+from scalelaw.peak import took
 from scalelaw.provenance import provenance
 from scalelaw.run import write_atomically
 
@@ -35,17 +34,9 @@ ROUNDS, SECONDS = 5, 2.0
 def rates(step: Callable[[], object], tokens: int, rounds: int, seconds: float, device: str) -> list[float]:
     """Tokens per second of each round, after a warm-up that compiles."""
 
-    def took(steps: int) -> float:
-        settle(device)
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        settle(device)
-        return time.perf_counter() - start
-
-    took(3)
-    steps = math.ceil(seconds / took(1))
-    return [steps * tokens / took(steps) for _ in range(rounds)]
+    took(step, 3, device)
+    steps = math.ceil(seconds / took(step, 1, device))
+    return [steps * tokens / took(step, steps, device) for _ in range(rounds)]
 
 
 def models(

@@ -1,7 +1,6 @@
 """What groups of runs share and what a FLOP buys each: python -m experiments.compare table=RUNS"""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from analysis.api import compare
 from analysis.comparing.multipliers import Multiplier
 from analysis.comparing.valleys import valleys
+from analysis.law import plain
 from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
         )
     out = Path(HydraConfig.get().runtime.output_dir) / "compare.json"
     result = {"provenance": tables.origin("experiments.compare", cfg)} | found.to_json()
-    result["valleys"] = [_finite(one.to_json()) for one in made]
+    result["valleys"] = plain([one.to_json() for one in made])
     write_atomically(out, json.dumps(result, indent=1, allow_nan=False) + "\n")
     print(f"written to {out}")
     tables.own_up(table.attrs["unread"])
@@ -63,17 +63,6 @@ def _said(one: Multiplier) -> list[str]:
 
 def _ends(pair: tuple[float, float] | None, form: str) -> str:
     return "" if pair is None else f" [{pair[0]:{form}}, {pair[1]:{form}}]"
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows no infinity: an end without a bound is null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return [plain(part) for part in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return {name: plain(value) for name, value in row.items()}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.efficiency import CAUSAL, REFERENCE, Claim, Ratio, claims, speeds
+from analysis.law import plain
 from analysis.plots import efficiency as plot
 from analysis.plots.style import look, svg
 from analysis.report.markdown import table
@@ -52,7 +53,7 @@ def main(cfg: DictConfig) -> None:
     result: dict[str, Any] = {"peak": peak, "splits": rows, "growth": grown}
     result["claims"] = [asdict(claim) | {"verdict": claim.verdict} for claim in found]
     write_atomically(
-        out / "results.json", json.dumps(_finite(result | {"provenance": origin}), indent=1) + "\n"
+        out / "results.json", json.dumps(plain(result | {"provenance": origin}), indent=1) + "\n"
     )
     write_atomically(out / "table.md", page + "\n")
     with look():
@@ -118,15 +119,6 @@ def _written(ratio: Ratio) -> str:
     if ratio.low == ratio.high:
         return f"{ratio.value:.3f}"
     return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"
-
-
-def _finite(value: Any) -> Any:
-    """Without infinities, which JSON does not have: an open end is null."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -31,9 +31,8 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
     resolved: dict[str, Any] = {key: value for key, value in plain.items() if key not in EXECUTION}
     resolved["recipe"] = RECIPE
-    if not resolved[
-        "measures"
-    ]:  # they change no loss, but a run without them has not what a run with them has
+    # Measures change no loss, but a run without them has not what a run with them has.
+    if not resolved["measures"]:
         del resolved["measures"]
     start = resolved.pop("start")
     if "run" in start:  # whose weights, wherever they lie; a run that starts from nothing says nothing of it

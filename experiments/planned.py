@@ -105,8 +105,9 @@ def pays(cfg: DictConfig) -> int:
     width. Mixtures of experts and losses with a model of their own are computed one by one in any case. What
     a GPU wins is for its user to say.
     """
-    apart = weightless(cfg, 1).mixtures() or isinstance(instantiate(cfg.objective), Referring)
-    if apart or cfg.compile or cfg.precision != "float32" or cfg.device != "cpu":
+    if cfg.compile or cfg.precision != "float32" or cfg.device != "cpu":
+        return 1
+    if weightless(cfg, 1).mixtures() or isinstance(instantiate(cfg.objective), Referring):
         return 1
     entries = cfg.rows * cfg.window * instantiate(cfg.shape).width  # of the residual stream
     return 8 if entries <= 8_000 else 4 if entries <= 25_000 else 1

@@ -5,7 +5,6 @@ Le tokens of prefix, Ld of target, T = Le + Ld. Every architecture predicts the 
 
 import math
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +18,7 @@ from scalelaw.contracts import BadInput, Batch
 from scalelaw.counting import count, llama, training_flops
 from scalelaw.evaluate import conditional
 from scalelaw.models.base import LanguageModel
-from scalelaw.peak import settle
+from scalelaw.peak import took
 from scalelaw.shape import Shape
 from scalelaw.step import Step
 
@@ -104,10 +103,10 @@ def turns(entrants: Sequence[tuple[Contestant, Split]], setting: Setting) -> lis
     it costs by parameter and not by token. Everyone has a turn in each round.
     """
     ready = [_ready(it, split, setting) for it, split in entrants]
-    times = [max(1, math.ceil(setting.seconds / _took(step, 1, setting.device))) for _, step in ready]
+    times = [max(1, math.ceil(setting.seconds / took(step, 1, setting.device))) for _, step in ready]
     for number in range(setting.rounds):
         for (row, step), n in zip(ready, times, strict=True):
-            row["seconds"].append(_took(step, n, setting.device) / n)
+            row["seconds"].append(took(step, n, setting.device) / n)
         print(f"round {number + 1} of {setting.rounds}", end="\r", file=sys.stderr, flush=True)
     return [row for row, _ in ready]
 
@@ -162,12 +161,3 @@ def entries(it: Contestant, split: Split) -> int:
     if it.architecture != REFERENCE:
         return cache(shape, window=prefix + target, prefix=0)
     return cache(replace(shape, encoder=it.shape.depth), window=prefix + target + 1, prefix=prefix)
-
-
-def _took(step: Callable[[], object], times: int, device: str) -> float:
-    settle(device)
-    start = time.perf_counter()
-    for _ in range(times):
-        step()
-    settle(device)
-    return time.perf_counter() - start

@@ -64,7 +64,7 @@ def test_a_full_disk_is_an_oserror_and_costs_no_older_checkpoint(tmp_path, monke
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("scalelaw.checkpoint.os.fsync", full)
+    monkeypatch.setattr("scalelaw.weights.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoints.save(tmp_path, "abc", 2, pack(*trained(0, 2)), {"step": 2})
     assert checkpoints.load(tmp_path, "abc")[1] == {"step": 1}

@@ -10,7 +10,6 @@ checkpoints would do the same, but what they say of their files is a pickle (`.m
 import hashlib
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
+
+from scalelaw import weights
 
 log = logging.getLogger(__name__)
 PATTERN = re.compile(r"checkpoint-(\d+)(?:-(\d+)-of-(\d+))?\.safetensors")
@@ -57,20 +57,10 @@ class Checkpoints:
         """
         own = "" if part[1] == 1 else f"-{part[0]}-of-{part[1]}"
         path = directory / f"checkpoint-{step:09d}{own}.safetensors"
-        temporary = path.with_suffix(".tmp")
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
         metadata = {"run": run, "state": json.dumps(dict(state))}
         metadata["sha256"] = _digest(metadata, tensors)
-        try:
-            try:
-                save_file(tensors, temporary, metadata)
-            except SafetensorError as error:  # its writer reports a full disk as an error of its own kind
-                raise OSError(f"cannot write {path}: {error}") from error
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        weights.write(path, tensors, metadata)
         found = _newest_first(directory)
         # Whole ones are counted: while other processes still write this one, the last whole one has to stay.
         kept = [saved for saved in found if saved.whole][: self.keep]

@@ -5,6 +5,7 @@ Tensor dimensions: B rows, T positions of a window, V vocabulary, E model width.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -71,7 +72,7 @@ class Batch:
             segments=None if self.segments is None else self.segments.to(device, non_blocking=True),
         )
 
-    @property
+    @cached_property
     def targets(self) -> int:
         """Tokens that are asked for."""
         return int((self.labels != IGNORE).sum())

@@ -11,7 +11,7 @@ convention of torch's FlopCounterMode; a kernel that skips masked blocks does le
 pass counts twice the forward pass, attention too: what a fused kernel computes again in it is not counted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import nn
 
@@ -197,19 +197,8 @@ def gopher(*, depth: int, width: int, vocab_size: int) -> Published:
     positions (Rae et al. 2021, section 2.1; Dai et al. 2019, Transformer-XL), without which the parameters
     are 258B and not the 280B stated. `flops` leaves its products out, as Hoffmann et al. 2022, appendix F.
     """
-    return Published(
-        decoder=depth,
-        width=width,
-        attention_width=width,
-        key_value_width=width,
-        ffn_width=4 * width,
-        vocab_size=vocab_size,
-        ffn_matrices=2,
-        tied=True,
-        biases=False,
-        norm_biases=False,
-        relative_biases=depth * width * width,
-    )
+    plain = gpt(depth=depth, width=width, vocab_size=vocab_size, positions=0)
+    return replace(plain, biases=False, norm_biases=False, relative_biases=depth * width * width)
 
 
 def t5(*, depth: int, width: int, attention_width: int, heads: int, ffn_width: int) -> Published:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from scalelaw import weights
 from scalelaw.contracts import SEPARATOR, BadInput
 from scalelaw.data.tokens import END, FILE, Tokenizer
 
@@ -33,7 +32,7 @@ def write(
         about = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "model_max_length": window}
         _write(folder / FILE, tokenizer.portable())
         _write(folder / "tokenizer_config.json", about | {"clean_up_tokenization_spaces": False})
-    save_file(dict(tensors), folder / WEIGHTS, {"format": "pt"})
+    weights.write(folder / WEIGHTS, tensors, {"format": "pt"})
     # A document begins after a separator, and ends with one.
     _write(folder / CONFIG, dict(config) | {"bos_token_id": SEPARATOR, "eos_token_id": SEPARATOR})
 
@@ -49,11 +48,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         files = set(_read(folder / INDEX)["weight_map"].values())
     tensors: dict[str, Tensor] = {}
     for path in (folder / Path(name).name for name in sorted(files)):
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, OSError) as error:
-            raise BadInput(f"{path} cannot be read: {error}") from error
+        tensors |= weights.read(path)
     return config, tensors
 
 

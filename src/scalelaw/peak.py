@@ -1,6 +1,7 @@
-"""What a device can do at most: FLOP/s of a matrix product."""
+"""How long a device takes, and what it can do at most: FLOP/s of a matrix product."""
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -24,6 +25,16 @@ def rate(m: int, k: int, n: int, dtype: torch.dtype, device: str) -> float:
         passed = time.perf_counter() - start
         best = max(best, 2 * m * k * n * times / passed)
     return best
+
+
+def took(step: Callable[[], object], times: int, device: str) -> float:
+    """Seconds of so many steps."""
+    settle(device)
+    start = time.perf_counter()
+    for _ in range(times):
+        step()
+    settle(device)
+    return time.perf_counter() - start
 
 
 def settle(device: str) -> None:

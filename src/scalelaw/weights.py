@@ -1,7 +1,7 @@
 """A finished run's weights, for whatever comes after training: generation, export, stages, measures."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -22,12 +22,11 @@ def whole(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
         yield name, tensor.contiguous().cpu()
 
 
-def save(directory: Path, run: str, tensors: dict[str, Tensor]) -> None:
-    """Write `model.safetensors` atomically. Raises OSError, on a full disk too."""
-    path = directory / WEIGHTS
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file in one step. Raises OSError, on a full disk too."""
     temporary = path.with_suffix(".tmp")
     try:
-        save_file(tensors, temporary, {"run": run})
+        save_file(dict(tensors), temporary, metadata)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -35,6 +34,20 @@ def save(directory: Path, run: str, tensors: dict[str, Tensor]) -> None:
         raise OSError(f"cannot write {path}: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file. Raises BadInput naming one that is not there or is torn."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path} cannot be read: {error}") from error
+
+
+def save(directory: Path, run: str, tensors: Mapping[str, Tensor]) -> None:
+    """Leave a run's weights in its folder. Raises OSError, on a full disk too."""
+    write(directory / WEIGHTS, tensors, {"run": run})
 
 
 def load(directory: Path, model: nn.Module) -> None:
@@ -45,11 +58,7 @@ def load(directory: Path, model: nn.Module) -> None:
     path = directory / WEIGHTS
     if not path.exists():
         raise BadInput(f"{path} is not there: a run keeps its weights with checkpoints.weights=true")
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from error
+    tensors = read(path)
     try:
         missing, unexpected = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
