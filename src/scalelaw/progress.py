@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 FILE = "progress.json"
-EVERY = 0.5  # seconds; what an eye can follow
+EVERY = 2.0  # seconds; a rename can take milliseconds, and many runs may share a process
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class State:
 
 
 class Progress:
-    """Writes the state at most every half second; costs nothing in between."""
+    """Writes the state at most every two seconds; costs nothing in between."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / FILE
