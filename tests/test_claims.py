@@ -134,9 +134,16 @@ def forecasts() -> Iterator[str]:
 
 
 def mixtures() -> Iterator[str]:
-    for one in committed("objectives/objectives.json")["differences"][:4]:
+    turns, causal, middle, ul2 = committed("objectives/objectives.json")["differences"][:4]
+    for one, said in (
+        (turns, ("below", "above", " prefix LM alone in prefix mode by ")),
+        (causal, ("below", "above", " causal LM alone in causal mode by ")),
+        (middle, ("gains", "costs", " causal LM ")),
+        (ul2, ("gains", "costs", " prefix LM ")),
+    ):
+        less, more, than = said
         ends = sorted((abs(one["low"]), abs(one["high"])))
-        yield spoken(abs(one["mean"]), ends, 4)
+        yield (less if one["mean"] < 0 else more) + than + spoken(abs(one["mean"]), ends, 4)
 
 
 def trends(*figures: str) -> Iterator[str]:
