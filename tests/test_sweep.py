@@ -19,6 +19,7 @@ from scalelaw.run import Run, read_metrics, records
 
 SWEEP = ["-m", "data=text", *TINY]
 FAULT = ["+objective.marker=marker", "+objective.at=4"]
+KILLED = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
 
 
 def sweep(
@@ -84,8 +85,7 @@ def test_an_engine_that_is_not_installed_is_named(tmp_path, book, launcher, extr
 
 def test_a_worker_killed_costs_its_run_only_and_goes_on_from_its_checkpoint(tmp_path, book):  # noqa: F811
     """SIGKILL after real checkpoints; the next start repairs that run, to the bits of an undisturbed one."""
-    faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
-    faulty += ["checkpoints.seconds=0", "hydra.launcher.retries=0"]
+    faulty = [*KILLED, "checkpoints.seconds=0", "hydra.launcher.retries=0", "hydra.launcher.together=1"]
     cut, whole = tmp_path / "cut", tmp_path / "whole"
     cut.mkdir()
     whole.mkdir()
@@ -184,11 +184,12 @@ def test_runs_in_one_process_leave_the_records_of_runs_in_their_own(tmp_path, bo
         assert read_metrics(together / directory.relative_to(whole)) == read_metrics(directory)
 
 
-def test_a_worker_killed_is_tried_again_within_the_sweep(tmp_path, book):  # noqa: F811
-    faulty = ["objective._target_=faults.DieOnce", *FAULT, f"+objective.number={int(signal.SIGKILL)}"]
-    code, output = sweep(tmp_path, book, *faulty)
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_worker_killed_is_tried_again_within_the_sweep(tmp_path, book, together):  # noqa: F811
+    """With it go all the runs that it had, and no others."""
+    code, output = sweep(tmp_path, book, *KILLED, f"hydra.launcher.together={together}")
     assert code == 0, output
-    assert len([line for line in output.splitlines() if line.startswith("again")]) == 1
+    assert len([line for line in output.splitlines() if line.startswith("again")]) == together
     assert "killed by SIGKILL" in output
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
 
