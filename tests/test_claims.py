@@ -188,6 +188,18 @@ def stored() -> Iterator[str]:
     yield spoken(one["bits"], one["interval95"], 3)
 
 
+def gaps() -> Iterator[str]:
+    found = committed("generalisation/generalisation.json")
+    cells = {(cell["epochs"], cell["N"]): cell for cell in found["cells"]}
+    assert cells[8, 6_736]["bound"] < 1 <= cells[8, 53_536]["bound"]
+    for place in ((8, 6_736), (8, 166_512), (1, 166_512)):
+        cell = cells[place]
+        yield f"{cell['gap_error']:+.3f} [{cell['error_lo95']:+.3f}, {cell['error_hi95']:+.3f}]"
+    yield f"{cells[1, 166_512]['bound']:.2f}"
+    grown = found["growth"]["causal_decoder, 8"]
+    yield f"N^{spoken(grown['exponent'], (grown['low'], grown['high']), 2)}"
+
+
 def energy() -> Iterator[str]:
     gpt3 = committed("costs/cost.json")["models"]["gpt3"]
     for name in ("mwh", "tonnes"):
@@ -212,6 +224,7 @@ FIGURES = {
     23: lambda: trends("basin.rise_0.2", "basin.width", "curvature.top_eigenvalue", "curvature.trace"),
     24: lambda: trends("gradient.variance"),
     25: lambda: trends("representations.last.dimension_1000", "representations.last.rank_1000"),
+    28: gaps,
     29: stored,
     32: energy,
 }
