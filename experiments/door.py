@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import gc
 import os
 import re
 import sys
@@ -62,6 +63,8 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 if FULL_ERROR:
                     raise
                 raise SystemExit(tell(error, config_name)) from error
+            finally:
+                gc.freeze()  # or Python looks through all of torch for garbage before it ends: half a second
 
         return command
 

@@ -6,12 +6,12 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra.core.utils import setup_globals
 
 from hydra_plugins.scalelaw_local._pool import Watch
-from hydra_plugins.scalelaw_local._worker import Job, Task, run_bundle
+from hydra_plugins.scalelaw_local._worker import Job, Task, run_bundle, told
 
 
 class Handle(Protocol):
@@ -34,6 +34,9 @@ class Engine(ABC):
 
     @abstractmethod
     def submit(self, bundles: Sequence[list[Job]]) -> list[Handle]: ...
+
+    def ask(self, name: str, jobs: Sequence[Job]) -> list[Any]:
+        return told(name, jobs)
 
     def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None:
         """As `Pool.run`; the engine decides how many run at a time, and in which order."""

@@ -6,13 +6,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from hydra_plugins.scalelaw_local._worker import Job, Task, work
+from hydra_plugins.scalelaw_local._worker import Job, Task, told, work
 
+STILL = "hydra_plugins.scalelaw_local._still"
 GRACE = 30.0  # seconds a run gets to write its checkpoint when it is stopped
 
 
@@ -64,9 +66,15 @@ class Pool:
         if kind == "forkserver":
             from multiprocessing import forkserver
 
-            self.context.set_forkserver_preload(list(preload))
+            self.context.set_forkserver_preload([STILL, *preload])
             forkserver.ensure_running()  # it imports while the sweep is still being composed
         self.workers: dict[int, Worker] = {}
+
+    def ask(self, name: str, jobs: Sequence[Job]) -> list[Any]:
+        """In a process of its own, so that torch is loaded once, for it and for the workers."""
+        quiet = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(1, self.context, initializer=signal.signal, initargs=quiet) as one:
+            return one.submit(told, name, jobs).result()
 
     def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None:
         """Run the bundles, the first ones first."""

@@ -1,5 +1,6 @@
 """What a worker does: it takes bundles of jobs until there are no more, and speaks into their logs."""
 
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobRuntime, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from hydra.utils import get_method
@@ -43,9 +45,26 @@ class Task:
     hydra_context: HydraContext | None
 
 
+def told(name: str, jobs: Sequence[Job]) -> list[Any]:
+    """What the function of that full name says of each config; None where one is wrong, which the log of its
+    job will say."""
+    setup_globals()
+    function = get_method(name)
+    found = []
+    for job in jobs:
+        HydraConfig.instance().set_config(job.config)
+        try:
+            found.append(function(job.config))
+        except Exception:
+            found.append(None)
+    return found
+
+
 def work(pipe: connection.Connection, task: Task, environment: dict[str, str]) -> None:
     """A worker's whole life. It answers each bundle when it is done with it, whatever came of it: that is in
     the runs' records and logs."""
+    gc.freeze()  # what is loaded is never garbage, and a look at it would copy what forks share
+    gc.enable()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runs, which listen while they train
     threading.Thread(target=_follow_parent, daemon=True).start()

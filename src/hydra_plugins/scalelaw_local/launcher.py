@@ -8,7 +8,7 @@ import pkgutil
 import signal
 import sys
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -19,23 +19,27 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from hydra_plugins.scalelaw_local._composer import Composer
 from hydra_plugins.scalelaw_local._pool import Pool, Watch, cores
-from hydra_plugins.scalelaw_local._worker import Job, Task
+from hydra_plugins.scalelaw_local._worker import Job, Task, told
 from hydra_plugins.scalelaw_local.view import View
 from scalelaw.provenance import commit, utc
 from scalelaw.run import LOG, RECORD, SWEEP, Run, write_atomically
 from scalelaw.status import last_words
 
+Ask = Callable[[str, Sequence[Job]], list[Any]]
 Ended = tuple[Run | None, str | None]
 """The record that a job left and, where it did not finish, the reason in one line."""
 
 
 class Workers(Protocol):
     """Who runs the bundles: processes of this machine, or a cluster's engine."""
+
+    def ask(self, name: str, jobs: Sequence[Job]) -> list[Any]:
+        """As `_worker.told`, wherever torch is loaded soonest."""
+        ...
 
     def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None: ...
 
@@ -105,7 +109,8 @@ class StudyLauncher(Launcher):
                 jobs = self._compose(job_overrides, initial_job_idx)
                 ended: dict[int, Ended] = {job.index: (record(job), None) for job in jobs}
                 waiting = [job for job in jobs if not ((run := ended[job.index][0]) and run.finished)]
-                costs = self._costs(waiting)
+                flops = workers.ask(self.cost, waiting)
+                costs = {job.index: cost for job, cost in zip(waiting, flops, strict=True)}
                 self._announce(jobs, costs, task.commit)
                 with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
                     ended |= self._run(workers, waiting, costs, view)
@@ -129,18 +134,6 @@ class StudyLauncher(Launcher):
                 raise HydraException(f"two runs of the study are the same: {directory.name}")
             jobs[directory] = Job(index, directory.name, directory, config)
         return list(jobs.values())
-
-    def _costs(self, jobs: Sequence[Job]) -> dict[int, float | None]:
-        """Predicted FLOPs of each; None where the config is wrong, which its own log will say."""
-        cost = get_method(self.cost)
-        found: dict[int, float | None] = {}
-        for job in jobs:
-            HydraConfig.instance().set_config(job.config)
-            try:
-                found[job.index] = cost(job.config)
-            except Exception:
-                found[job.index] = None
-        return found
 
     def _announce(self, jobs: Sequence[Job], costs: dict[int, float | None], commit: str | None) -> None:
         """Leave the list of all runs: those that have not begun have left nothing else. What earlier starts
@@ -189,11 +182,11 @@ class StudyLauncher(Launcher):
             return sum(math.inf if (cost := costs[job.index]) is None else cost for job in bundle)
 
         # What is wrong in a config shows at once, and the longest work does not come last and alone.
-        bundles = sorted(self.bundles(waiting), key=costly, reverse=True)
+        bundles = sorted(self.bundles(waiting, workers.ask), key=costly, reverse=True)
         workers.run(bundles, Watch(started, ended, view.refresh, view.interval))
         return outcomes
 
-    def bundles(self, jobs: Sequence[Job]) -> list[list[Job]]:
+    def bundles(self, jobs: Sequence[Job], ask: Ask = told) -> list[list[Job]]:
         """What one worker trains at a time: jobs that differ in the keys `apart` alone, as many as may be
         together, those that differ in their budget alone next to each other. In the order of the study."""
         if self.together == 1 or not jobs:
@@ -201,21 +194,19 @@ class StudyLauncher(Launcher):
         shared_out = math.ceil(len(jobs) / self.abreast(jobs[0].config))
         alike: dict[str, dict[str, list[Job]]] = {}
         for job in jobs:
-            families = alike.setdefault(_key(job, self.apart), {})
-            families.setdefault(_key(job, ["budget"]), []).append(job)
+            parts = _parts(job)
+            families = alike.setdefault(_key(parts, self.apart), {})
+            families.setdefault(_key(parts, ["budget"]), []).append(job)
+        groups = [[job for family in families.values() for job in family] for families in alike.values()]
+        if self.together is None:
+            pays = ask(self.pays, [group[0] for group in groups])
+            most = [min(shared_out, number or 1) for number in pays]
+        else:
+            most = [self.together] * len(groups)
         bundles = []
-        for families in alike.values():
-            group = [job for family in families.values() for job in family]
-            most = self.together or min(shared_out, self._pays(group[0]))
-            bundles += [group[i : i + most] for i in range(0, len(group), most)]
+        for group, n in zip(groups, most, strict=True):
+            bundles += [group[i : i + n] for i in range(0, len(group), n)]
         return sorted(bundles, key=lambda bundle: min(job.index for job in bundle))
-
-    def _pays(self, job: Job) -> int:
-        HydraConfig.instance().set_config(job.config)
-        try:
-            return get_method(self.pays)(job.config)
-        except Exception:
-            return 1  # what is wrong in a config, its own log will say
 
 
 class LocalLauncher(StudyLauncher):
@@ -289,10 +280,18 @@ def outcome(job: Job, why: str | None) -> Ended:
     return run, f"{words.line if words else 'ended without a word'} ({job.directory / LOG})"
 
 
-def _key(job: Job, apart: Sequence[str]) -> str:
+def _parts(job: Job) -> dict[str, Any]:
+    """Of the job's config, resolved, what the run is made from."""
+    return {
+        str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in job.config.items()
+        if key != "hydra"
+    }
+
+
+def _key(parts: Mapping[str, Any], apart: Sequence[str]) -> str:
     """The same for jobs that differ in the keys `apart` alone."""
-    kept = {key: value for key, value in job.config.items() if key not in ("hydra", *apart)}
-    return json.dumps(OmegaConf.to_container(OmegaConf.create(kept), resolve=True), sort_keys=True)
+    return json.dumps({key: value for key, value in parts.items() if key not in apart}, sort_keys=True)
 
 
 def _job_return(job: Job, run: Run | None, why: str | None) -> JobReturn:
