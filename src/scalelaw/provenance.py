@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def _git(directory: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@cache  # eight runs in a process ask eight times, and it is the same one
 def _processor() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -71,6 +73,7 @@ def _threads() -> int | None:
     return sys.modules["torch"].get_num_threads() if "torch" in sys.modules else os.cpu_count()
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)
