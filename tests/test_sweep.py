@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from commands import TINY, book, start  # noqa: F401 (a fixture)
+from commands import ROOT, TINY, book, start  # noqa: F401 (a fixture)
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -227,6 +229,18 @@ def test_a_sweep_says_what_it_is_about_to_run_the_costly_first(tmp_path, book): 
     runs = {run.name: run for _, run in records(tmp_path / "outputs")}
     assert {name: run.C for name, run in runs.items()} == flops
     assert {run.provenance["commit"] for run in runs.values()} == {about["commit"]}
+
+
+def test_a_sweep_itself_loads_no_torch(tmp_path, book):  # noqa: F811
+    """Those that it has its runs priced and trained by do."""
+    code = "import atexit, sys; from experiments.train import main\n"
+    code += "atexit.register(lambda: print('torch' in sys.modules)); main()"
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code, *SWEEP, book, "seed=0,1"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+    about = json.loads((tmp_path / "outputs/single/sweep.json").read_text())
+    assert [run["flops"] for run in about["runs"]] == [run.C for _, run in records(tmp_path / "outputs")]
 
 
 def test_all_runs_name_the_commit_that_the_sweep_began_with(tmp_path, book):  # noqa: F811
