@@ -1,5 +1,6 @@
 """The one way in: Hydra's decorator with the project's conf/ folder, and errors told in one line."""
 
+import atexit
 import difflib
 import functools
 import gc
@@ -23,6 +24,7 @@ TRACEBACK = (
     "HYDRA_FULL_ERROR"  # Hydra's own switch: with it set to 1 by the user, errors keep their traceback
 )
 OURS = "SCALELAW_ERRORS"  # tells a worker that the switch it inherited was set by a door, not by the user
+atexit.register(gc.freeze)  # or Python looks through all of torch for garbage before it ends: half a second
 FULL_ERROR = os.environ.get(TRACEBACK) == "1" and OURS not in os.environ
 
 
@@ -63,8 +65,6 @@ def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[
                 if FULL_ERROR:
                     raise
                 raise SystemExit(tell(error, config_name)) from error
-            finally:
-                gc.freeze()  # or Python looks through all of torch for garbage before it ends: half a second
 
         return command
 

@@ -8,7 +8,6 @@ has slots, so that they are in each other's way as the study's will be. What the
 import copy
 import json
 import math
-import multiprocessing
 import os
 import resource
 import sys
@@ -27,7 +26,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.job import prepare
 from experiments.planned import plain
-from hydra_plugins.scalelaw_local._pool import environment
+from hydra_plugins.scalelaw_local._pool import environment, forking
+from hydra_plugins.scalelaw_local._worker import settled
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.contracts import Batch
 from scalelaw.models.base import LanguageModel
@@ -96,11 +96,8 @@ def measure(
     for kind, (configs, counts) in zip(kinds, study, strict=True):
         distinct[kind] = (list(configs), counts | distinct.get(kind, ([], set()))[1])
     os.environ.update(environment(study[0][0][0].threads))
-    methods = multiprocessing.get_all_start_methods()
-    context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload(list(preload))
-    with ProcessPoolExecutor(slots, mp_context=context, max_tasks_per_child=1) as pool:
+    fresh: Any = {"mp_context": forking(preload), "initializer": settled, "max_tasks_per_child": 1}
+    with ProcessPoolExecutor(slots, **fresh) as pool:
         born = [_turnaround(pool) for _ in range(2)]  # the first imports what all others find imported
         # Compiled ones twice: most of a study's processes find in the cache what the first puts there.
         compiled = {kind: at for kind, at in distinct.items() if at[0][0].compile}

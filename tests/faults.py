@@ -1,5 +1,6 @@
 """Parts that misbehave once, to be named as `_target_` in a sweep."""
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -57,3 +58,13 @@ class Struck(CausalLM):
         if self.slow:
             time.sleep(5)
         return super().__call__(windows, generator)
+
+
+def die(cfg):
+    """Asked what a run costs, its process dies."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def collected(cfg) -> int:
+    """1 where garbage is collected and what was loaded is left alone, else 0: for a price."""
+    return int(gc.isenabled() and gc.get_freeze_count() > 100_000)

@@ -36,6 +36,12 @@ def table(cwd: Path) -> list[dict]:
     return [run.row() for _, run in records(cwd / "outputs")]
 
 
+def priced(cwd: Path) -> dict[str, float | None]:
+    """By name, the FLOPs that the sweep expected of its runs."""
+    about = json.loads((cwd / "outputs/single/sweep.json").read_text())
+    return {run["name"]: run["flops"] for run in about["runs"]}
+
+
 @pytest.fixture
 def undisturbed(tmp_path, book):  # noqa: F811
     """The rows of a sweep that nothing happened to, and the override that names its text."""
@@ -232,15 +238,30 @@ def test_a_sweep_says_what_it_is_about_to_run_the_costly_first(tmp_path, book): 
 
 
 def test_a_sweep_itself_loads_no_torch(tmp_path, book):  # noqa: F811
-    """Those that it has its runs priced and trained by do."""
+    """Its workers do, by one of which it has its runs priced."""
     code = "import atexit, sys; from experiments.train import main\n"
     code += "atexit.register(lambda: print('torch' in sys.modules)); main()"
     env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", "HOME": str(tmp_path)}
-    command = [sys.executable, "-c", code, *SWEEP, book, "seed=0,1"]
+    command = [sys.executable, "-c", code, *SWEEP, book, "budget.D=320,640,1280"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
-    about = json.loads((tmp_path / "outputs/single/sweep.json").read_text())
-    assert [run["flops"] for run in about["runs"]] == [run.C for _, run in records(tmp_path / "outputs")]
+    C = {run.name: run.C for _, run in records(tmp_path / "outputs")}
+    assert priced(tmp_path) == C
+    assert len(set(C.values())) == 3
+
+
+@pytest.mark.parametrize(("price", "flops"), [("die", None), ("collected", 1)])
+def test_whoever_prices_may_die_and_collects_garbage(tmp_path, book, price, flops):  # noqa: F811
+    code, output = sweep(tmp_path, book, f"hydra.launcher.cost=faults.{price}")
+    assert code == 0, output
+    assert list(priced(tmp_path).values()) == [flops] * 3
+    assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_a_price_that_is_not_there_is_named(tmp_path, book):  # noqa: F811
+    code, output = sweep(tmp_path, book, "hydra.launcher.cost=faults.nobody")
+    assert code == 1
+    assert output.startswith("Error getting callable at faults.nobody")
 
 
 def test_all_runs_name_the_commit_that_the_sweep_began_with(tmp_path, book):  # noqa: F811

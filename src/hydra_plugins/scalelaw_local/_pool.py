@@ -6,13 +6,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from hydra_plugins.scalelaw_local._worker import Job, Task, told, work
+from hydra_plugins.scalelaw_local._worker import Job, Question, Task, work
 
 STILL = "hydra_plugins.scalelaw_local._still"
 GRACE = 30.0  # seconds a run gets to write its checkpoint when it is stopped
@@ -61,20 +60,30 @@ class Pool:
     ) -> None:
         self.task, self.slots, self.timeout = task, list(slots), timeout
         os.environ.update(environment(threads))
-        kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self.context: Any = multiprocessing.get_context(kind)
-        if kind == "forkserver":
+        self.context = forking(preload)
+        if self.context.get_start_method() == "forkserver":
             from multiprocessing import forkserver
 
-            self.context.set_forkserver_preload([STILL, *preload])
             forkserver.ensure_running()  # it imports while the sweep is still being composed
         self.workers: dict[int, Worker] = {}
 
     def ask(self, name: str, jobs: Sequence[Job]) -> list[Any]:
-        """In a process of its own, so that torch is loaded once, for it and for the workers."""
-        quiet = (signal.SIGINT, signal.SIG_IGN)
-        with ProcessPoolExecutor(1, self.context, initializer=signal.signal, initargs=quiet) as one:
-            return one.submit(told, name, jobs).result()
+        """By the first worker, so that torch is loaded once; None for all jobs when it dies of it."""
+        if not jobs:
+            return []
+        worker = self.workers.get(0) or self._start(0)
+        try:
+            worker.pipe.send(Question(name, list(jobs)))
+            answer = worker.pipe.recv()
+        except BaseException as error:
+            worker.process.kill()
+            del self.workers[0]
+            if isinstance(error, EOFError | OSError):
+                return [None] * len(jobs)
+            raise
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def run(self, bundles: Sequence[list[Job]], watch: Watch) -> None:
         """Run the bundles, the first ones first."""
@@ -148,6 +157,16 @@ class Pool:
             worker.process.terminate()
         elif worker.stopped is not None and now > worker.stopped + GRACE:
             worker.process.kill()
+
+
+def forking(preload: Sequence[str]) -> Any:
+    """What starts processes: where the machine can, by forking one that has these modules loaded. They are to
+    begin with `settled`."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([STILL, *preload])
+    return context
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -45,6 +45,14 @@ class Task:
     hydra_context: HydraContext | None
 
 
+@dataclass(frozen=True)
+class Question:
+    """What a worker is asked beside its runs: `told` of these."""
+
+    name: str
+    jobs: list[Job]
+
+
 def told(name: str, jobs: Sequence[Job]) -> list[Any]:
     """What the function of that full name says of each config; None where one is wrong, which the log of its
     job will say."""
@@ -61,10 +69,9 @@ def told(name: str, jobs: Sequence[Job]) -> list[Any]:
 
 
 def work(pipe: connection.Connection, task: Task, environment: dict[str, str]) -> None:
-    """A worker's whole life. It answers each bundle when it is done with it, whatever came of it: that is in
-    the runs' records and logs."""
-    gc.freeze()  # what is loaded is never garbage, and a look at it would copy what forks share
-    gc.enable()
+    """A worker's whole life. It answers each question, and each bundle when it is done with it, whatever came
+    of it: that is in the runs' records and logs."""
+    settled()
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the runs, which listen while they train
     threading.Thread(target=_follow_parent, daemon=True).start()
@@ -72,8 +79,21 @@ def work(pipe: connection.Connection, task: Task, environment: dict[str, str]) -
     freeze(task.commit)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            run_bundle(task, pipe.recv())
-            pipe.send("done")
+            asked = pipe.recv()
+            pipe.send(_answer(asked) if isinstance(asked, Question) else run_bundle(task, asked))
+
+
+def settled() -> None:
+    """Look for garbage, but never in what is loaded by now: a look would copy what forks share."""
+    gc.freeze()
+    gc.enable()
+
+
+def _answer(question: Question) -> list[Any] | Exception:
+    try:
+        return told(question.name, question.jobs)
+    except Exception as error:  # there is no such function
+        return error
 
 
 def run_bundle(task: Task, jobs: Sequence[Job]) -> None:
