@@ -1,6 +1,8 @@
 """Generated text: with a cache the tokens and logits of whole passes, at the cost that is said."""
 
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +18,12 @@ from scalelaw.contracts import SEPARATOR, BadInput, Batch
 from scalelaw.generate import draw, generate
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.encoder_decoder import EncoderDecoder
+from scalelaw.models.hybrid_encoder_decoder import HybridEncoderDecoder
 from scalelaw.run import records
 
 ROWS, PROMPT, TOKENS = 3, 7, 12
+HYBRIDS = [partial(HybridEncoderDecoder, decoder_prefix=share) for share in (0.5, 1)]
+KINDS: list[Any] = [*ARCHITECTURES, *HYBRIDS]
 
 
 def prompt(length: int = PROMPT) -> torch.Tensor:
@@ -48,10 +53,10 @@ def deaf(built: LanguageModel) -> LanguageModel:
     return built
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tie", [False, True])
 @pytest.mark.parametrize("length", [1, 2, PROMPT])
-def test_cached_logits_are_those_of_whole_passes(kind: type[LanguageModel], tie: bool, length: int) -> None:
+def test_cached_logits_are_those_of_whole_passes(kind: Any, tie: bool, length: int) -> None:
     built, text = model(kind, tie=tie), prompt(length + TOKENS)
     with torch.no_grad():
         reader, hidden = built.read(text[:, :length], TOKENS)
@@ -62,9 +67,9 @@ def test_cached_logits_are_those_of_whole_passes(kind: type[LanguageModel], tie:
             hidden = reader(built.embedding(text[:, at, None]))
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("temperature", [0, 0.7])
-def test_generated_tokens_are_those_of_whole_passes(kind: type[LanguageModel], temperature: float) -> None:
+def test_generated_tokens_are_those_of_whole_passes(kind: Any, temperature: float) -> None:
     built, given = deaf(model(kind)), prompt()
     text = generate(
         built, given, tokens=TOKENS, temperature=temperature, generator=torch.Generator().manual_seed(5)
@@ -101,9 +106,9 @@ def test_a_row_ends_with_the_separator_and_the_text_with_the_last_row() -> None:
     assert text.tolist() == [[SEPARATOR, SEPARATOR], [1, SEPARATOR]]
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tie", [False, True])
-def test_bytes_and_flops_are_those_said(kind: type[LanguageModel], tie: bool) -> None:
+def test_bytes_and_flops_are_those_said(kind: Any, tie: bool) -> None:
     built, text = model(kind, tie=tie), prompt(PROMPT + TOKENS)
 
     def measured(step) -> tuple[int, object]:
@@ -121,7 +126,7 @@ def test_bytes_and_flops_are_those_said(kind: type[LanguageModel], tie: bool) ->
     assert reader.bytes == 4 * ROWS * built.kept(PROMPT, TOKENS)
     # On paper: 24 wide, 4 blocks; a decoder keeps 2 vectors a block and position, an encoder-decoder those of
     # its prompt and of its own positions, which begin with the prompt's last.
-    positions = PROMPT + TOKENS + (kind is EncoderDecoder)
+    positions = PROMPT + TOKENS + isinstance(built, EncoderDecoder)
     assert reader.bytes == 4 * ROWS * 2 * 24 * 4 * positions
 
 

@@ -56,25 +56,31 @@ class EncoderDecoder(LanguageModel):
         encoder = self.encoder.flops(prefix, prefix * prefix)
         return encoder + self.decoder.flops(read, read * read, prefix) + self.head_flops(window - start)
 
+    def begin(self, prefix: int) -> int:
+        """The decoder's first position for a prefix of so many tokens: the last that the encoder reads."""
+        return prefix - 1
+
     def read(self, prompt: Tensor, more: int) -> tuple[Reader, Tensor]:
-        """The encoder reads the prompt once, the decoder its last token and all that come after it."""
+        """The encoder reads its part of the prompt once, the decoder the rest and all that comes after."""
         length = prompt.shape[1]
         if length < 1:
             raise BadInput("an encoder-decoder has nothing to encode in an empty prompt")
+        first = self.begin(length)
         turn = rotation(length + more, self.shape.head_dim, prompt.device)
-        memory = self.encoder(self.embedding(prompt), 0, turn[:, :length], attend)  # (B, P, E)
-        own = cache.caches(self.decoder, causal, 1 + more)
-        across = cache.caches(self.decoder, attend, length)
-        reader = Reader(self.decoder, turn[:, length - 1 :], own, memory, across)
-        return reader, reader(self.embedding(prompt[:, -1:]))
+        memory = self.encoder(self.embedding(prompt[:, : first + 1]), 0, turn[:, : first + 1], attend)
+        own = cache.caches(self.decoder, attend, length - first + more)
+        across = cache.caches(self.decoder, attend, first + 1)
+        reader = Reader(self.decoder, turn[:, first:], own, memory, across)
+        return reader, reader(self.embedding(prompt[:, first:]))
 
     def kept(self, prompt: int, more: int) -> int:
         return 2 * self.shape.depth * self.shape.width * (prompt + 1 + more)
 
     def token_flops(self, prompt: int, after: int) -> int:
         # The second term is of the keys and values looked across at: what a pass over no position costs.
-        kept = self.decoder.flops(0, 0, prompt)
-        return self.decoder.flops(1, after + 2, prompt) - kept + self.head_flops(1)
+        first = self.begin(prompt)
+        kept = self.decoder.flops(0, 0, first + 1)
+        return self.decoder.flops(1, prompt + after + 1 - first, first + 1) - kept + self.head_flops(1)
 
 
 def _attention(batch: Batch, first: int) -> tuple[Attend, Attend]:

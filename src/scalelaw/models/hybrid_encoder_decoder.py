@@ -37,7 +37,7 @@ class HybridEncoderDecoder(EncoderDecoder):
         self.decoder_prefix = float(decoder_prefix)
 
     def begin(self, prefix: int) -> int:
-        """The decoder's first position for a prefix of so many tokens; it never falls as that grows."""
+        """As of an encoder-decoder; it never falls as the prefix grows."""
         return prefix - max(1, int(self.decoder_prefix * prefix))
 
     def hidden(self, batch: Batch) -> Tensor:
