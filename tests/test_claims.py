@@ -120,9 +120,13 @@ def valleys() -> Iterator[str]:
 
 
 def exponents() -> Iterator[str]:
-    for one in committed("architectures/fits.json")["frontier"].values():
+    fits = committed("architectures/fits.json")
+    for one in fits["frontier"].values():
         found = one["closed_form_6ND"]
         yield spoken(found["a"], found["interval95"]["a"], 3)
+    for one in fits["isoflop"].values():
+        yield f"{one['exponent']['a']:.3f}"
+        yield f"{one['exponent']['stderr']:.3f}"
 
 
 def forecasts() -> Iterator[str]:
@@ -150,6 +154,16 @@ def trends(*figures: str) -> Iterator[str]:
     found = {one["figure"]: one for one in committed("mechanisms/mechanisms.json")["trends"]}
     for figure in figures:
         yield f"N^{spoken(found[figure]['slope'], found[figure]['interval95'], 3)}"
+
+
+def variances() -> Iterator[str]:
+    yield from trends("gradient.variance")
+    [one] = [
+        one
+        for one in committed("mechanisms/mechanisms.json")["trends"]
+        if one["figure"] == "gradient.relative_variance"
+    ]
+    yield f"N^{spoken(one['slope'], one['interval95'], 2)}"
 
 
 def forgotten() -> Iterator[str]:
@@ -222,7 +236,7 @@ FIGURES = {
     19: valleys,
     21: thresholds,
     23: lambda: trends("basin.rise_0.2", "basin.width", "curvature.top_eigenvalue", "curvature.trace"),
-    24: lambda: trends("gradient.variance"),
+    24: variances,
     25: lambda: trends("representations.last.dimension_1000", "representations.last.rank_1000"),
     28: gaps,
     29: stored,

@@ -36,6 +36,19 @@ class TestMaskedLM:
         assert batch.prefix.eq(100).all()
         assert BERT.splits(100, 400) == [(100, 0, 1.0)]
 
+    def test_a_worked_example(self, monkeypatch):
+        """T = 8; the third, the seventh and the first are hidden: behind the mask, a drawn 42, and itself."""
+        places = torch.tensor([[0.2, 0.9, 0.0, 0.8, 0.7, 0.6, 0.1, 0.5]])
+        fates = torch.tensor([[0.95, 0.0, 0.3, 0.0, 0.0, 0.0, 0.85, 0.0]])
+        numbers = iter([places, fates])
+        monkeypatch.setattr(torch, "rand", lambda *_, **__: next(numbers))
+        monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.full((1, 8), 42))
+        objective = MaskedLM(rate=0.375, masked=0.8, random=0.1).after(V, 8)
+        batch = objective(torch.tensor([[10, 11, 12, 13, 14, 15, 16, 17, 18]]), seeded())
+        assert batch.tokens.tolist() == [[10, 11, V, 13, 14, 15, 42, 17]]
+        assert batch.labels.tolist() == [[10, IGNORE, 12, IGNORE, IGNORE, IGNORE, 16, IGNORE]]
+        assert batch.prefix.tolist() == [8]
+
     def test_eight_of_ten_are_masked_one_is_drawn_and_one_left(self):
         windows = text(2000, 40)
         batch = BERT(windows, seeded(1))
