@@ -11,7 +11,7 @@ from analysis.efficiency import Rows, speeds
 from analysis.plots.style import MARKERS, PALETTE, canvas, said, titles
 
 ORDER = ("causal_decoder", "prefix_decoder", "encoder_decoder")
-PANELS = ("Training MFLOP a token", "Tokens a second", "Share of the machine's peak")
+PANELS = ("Training MFLOP a token", "Tokens a second", "Share of peak FLOP/s")
 
 
 def draw(rows: Rows, peak: float) -> Figure:
