@@ -28,11 +28,11 @@ def main(cfg: DictConfig) -> None:
 
     differences = [lambda one=one: objectives.difference(table, **one) for one in asked["differences"]]
     found, missing = _each(differences)
-    for one in found:
-        print(
-            f"{one.group} ({one.loss}) less {one.reference} ({one.against}): {one.mean:+.4f} nats/token "
-            f"[{one.low:+.4f}, {one.high:+.4f}], {one.sizes} sizes of {one.seeds} seeds: {one.said}"
-        )
+    said = [
+        f"{one.group} ({one.loss}) less {one.reference} ({one.against}): {one.mean:+.4f} nats/token "
+        f"[{one.low:+.4f}, {one.high:+.4f}], {one.sizes} sizes of {one.seeds} seeds: {one.said}"
+        for one in found
+    ]
     ask = asked["recovered"]
     shares = [
         lambda part=part, axis=axis, D=D: objectives.recovered(
@@ -49,19 +49,20 @@ def main(cfg: DictConfig) -> None:
             if one.low is None
             else f"[{one.low:.2f}, {one.high:.2f}]"
         )
-        print(
+        said.append(
             f"{one.part} recovers {one.share:.2f} {interval} of the {abs(one.gain):.4f} nats/token that "
             f"{one.full} {'gains over' if one.gain > 0 else 'loses to'} {one.plain} at equal {one.axis}, "
             f"D = {one.D:,}"
         )
-    for why in dict.fromkeys([*missing, *without]):
-        print(f"not told: {why}")
+    said += [f"not told: {why}" for why in dict.fromkeys([*missing, *without])]
+    print("\n".join(said))
     made = tables.origin("experiments.objectives", cfg) | {"runs": provenance(runs)}
     out: dict[str, Any] = {"provenance": made, "differences": [one.to_json() for one in found]}
     out["recovered"] = [one.to_json() for one in told]
     out["not told"] = list(dict.fromkeys([*missing, *without]))
     write_atomically(folder / "objectives.json", json.dumps(out, indent=1, allow_nan=False) + "\n")
-    print(f"written to {folder / 'objectives.json'}")
+    write_atomically(folder / "objectives.md", tables.listed(made, said))
+    print(f"written to {folder}: objectives.json, objectives.md")
 
 
 def _each(asked: list[Callable[[], Any]]) -> tuple[list[Any], list[str]]:

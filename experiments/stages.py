@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from analysis import stages
 from analysis.report.results import provenance
 from experiments.door import door
-from experiments.tables import origin, own_up
+from experiments.tables import listed, origin, own_up
 from scalelaw.run import records, write_atomically
 
 
@@ -19,8 +19,8 @@ def main(cfg: DictConfig) -> None:
     runs = [run for _, run in records(folder, unread)]
     table = stages.table(runs)
     found = stages.laws(table)
-    for law in found:
-        print(law.told())
+    said = [law.told() for law in found]
+    print("\n".join(said))
     result = {
         "provenance": origin("experiments.stages", cfg) | {"runs": provenance(runs)},
         "measures": stages.MEASURES,
@@ -28,7 +28,8 @@ def main(cfg: DictConfig) -> None:
     }
     write_atomically(folder / "stages.csv", table.to_csv(index=False))
     write_atomically(folder / "stages.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    print(f"written to {folder}: stages.csv ({len(table)} runs), stages.json")
+    write_atomically(folder / "stages.md", listed(result["provenance"], said))
+    print(f"written to {folder}: stages.csv ({len(table)} runs), stages.json, stages.md")
     own_up(unread)
 
 

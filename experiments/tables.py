@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,11 @@ def parts(table: pd.DataFrame) -> dict[str | None, pd.DataFrame]:
     if BY not in table or bool(np.asarray(table[BY].isna()).all()):
         return {None: table}
     return {**fits.parts(table, BY)}
+
+
+def listed(made: Mapping[str, Any], said: Iterable[str]) -> str:
+    """What was found, a line each, in Markdown, under what is needed to get it again. made: an `origin`."""
+    return "\n- ".join([f"`{made['command']}`, commit {made['commit']}, {made['machine']}.\n", *said]) + "\n"
 
 
 def origin(module: str, cfg: DictConfig) -> dict[str, Any]:

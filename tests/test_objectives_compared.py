@@ -121,6 +121,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     dataclasses.replace(like, run="e", **masked).save(tmp_path / "e")
     assert call(objectives, monkeypatch, f"runs={tmp_path}") == 0
     told = json.loads((tmp_path / "objectives.json").read_text())
+    page = (tmp_path / "objectives.md").read_text()
+    assert page.startswith(f"`{told['provenance']['command']}`, commit {told['provenance']['commit']}, ")
+    assert page.count("nats/token") == len(told["differences"]) + len(told["recovered"])
     (found,) = told["differences"]
     assert (found["group"], found["said"]) == ("prefix_decoder, prefix_lm", "is below it")
     assert found["mean"] == pytest.approx(-0.06, abs=0.003)

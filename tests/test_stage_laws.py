@@ -146,6 +146,7 @@ def test_the_command_writes_rows_and_laws(tmp_path, monkeypatch, capsys):
     assert "forgotten, 15 runs: 0." in capsys.readouterr().out
     assert len(pd.read_csv(tmp_path / "stages.csv")) == 50
     told = json.loads((tmp_path / "stages.json").read_text())
+    assert (tmp_path / "stages.md").read_text().count("\n- ") == len(told["laws"])
     assert {law["stage"] for law in told["laws"]} == {
         "answers on instructions",
         "causal_lm on shift, replay 0",
