@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray  # pyright: ignore[reportMissingImports]
+from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
 from hydra_plugins.scalelaw_engines._engine import Engine, work
 from hydra_plugins.scalelaw_local._worker import Job, Task
@@ -41,6 +42,6 @@ class RayTask:
     def why(self) -> str | None:
         try:
             ray.get(self.reference)
-        except ray.exceptions.RayError as error:
+        except RayError as error:
             return f"{type(error).__name__}: {' '.join(str(error).split())}"
         return None
