@@ -4,8 +4,8 @@
 
 All train the same runs with the W&B mirror offline, as by default; ours trains those of one shape side by
 side, as by default too (`hydra.launcher.together=null`), the others one at a time in each process. The
-launchers take turns. The overhead of a run is what its sweep took on all cores beyond the
-seconds its runs say they trained and evaluated, per run.
+launchers take turns. The overhead of a run is what its sweep took on all cores beyond the seconds its runs
+say they trained and evaluated, per run.
 """
 
 import json

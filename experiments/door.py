@@ -24,8 +24,9 @@ TRACEBACK = (
     "HYDRA_FULL_ERROR"  # Hydra's own switch: with it set to 1 by the user, errors keep their traceback
 )
 OURS = "SCALELAW_ERRORS"  # tells a worker that the switch it inherited was set by a door, not by the user
-atexit.register(gc.freeze)  # or Python looks through all of torch for garbage before it ends: half a second
 FULL_ERROR = os.environ.get(TRACEBACK) == "1" and OURS not in os.environ
+
+atexit.register(gc.freeze)  # or Python looks through all of torch for garbage before it ends: half a second
 
 
 def door(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:

@@ -79,8 +79,8 @@ def _peak(shape: Any, setting: Setting) -> float:
 
 def _heading(origin: dict[str, Any], peak: float, setting: Setting) -> str:
     return (
-        f"`{origin['command']}`, commit {origin['commit']}, {origin['machine']}, seed {setting.seed}, "
-        f"{setting.rounds} rounds, {setting.precision}; the fastest matrix product {peak / 1e9:.0f} GFLOP/s."
+        f"{tables.signed(origin)}, seed {setting.seed}, {setting.rounds} rounds, {setting.precision}; "
+        f"the fastest matrix product {peak / 1e9:.0f} GFLOP/s."
     )
 
 

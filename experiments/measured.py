@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,8 +95,7 @@ def measure(
     for kind, (configs, counts) in zip(kinds, study, strict=True):
         distinct[kind] = (list(configs), counts | distinct.get(kind, ([], set()))[1])
     os.environ.update(environment(study[0][0][0].threads))
-    fresh: Any = {"mp_context": forking(preload), "initializer": settled, "max_tasks_per_child": 1}
-    with ProcessPoolExecutor(slots, **fresh) as pool:
+    with ProcessPoolExecutor(slots, forking(preload), settled, max_tasks_per_child=1) as pool:
         born = [_turnaround(pool) for _ in range(2)]  # the first imports what all others find imported
         # Compiled ones twice: most of a study's processes find in the cache what the first puts there.
         compiled = {kind: at for kind, at in distinct.items() if at[0][0].compile}

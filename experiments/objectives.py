@@ -54,12 +54,13 @@ def main(cfg: DictConfig) -> None:
             f"{one.full} {'gains over' if one.gain > 0 else 'loses to'} {one.plain} at equal {one.axis}, "
             f"D = {one.D:,}"
         )
-    said += [f"not told: {why}" for why in dict.fromkeys([*missing, *without])]
+    untold = list(dict.fromkeys([*missing, *without]))
+    said += [f"not told: {why}" for why in untold]
     print("\n".join(said))
     made = tables.origin("experiments.objectives", cfg) | {"runs": provenance(runs)}
     out: dict[str, Any] = {"provenance": made, "differences": [one.to_json() for one in found]}
     out["recovered"] = [one.to_json() for one in told]
-    out["not told"] = list(dict.fromkeys([*missing, *without]))
+    out["not told"] = untold
     write_atomically(folder / "objectives.json", json.dumps(out, indent=1, allow_nan=False) + "\n")
     write_atomically(folder / "objectives.md", tables.listed(made, said))
     print(f"written to {folder}: objectives.json, objectives.md")

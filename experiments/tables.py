@@ -70,7 +70,12 @@ def parts(table: pd.DataFrame) -> dict[str | None, pd.DataFrame]:
 
 def listed(made: Mapping[str, Any], said: Iterable[str]) -> str:
     """What was found, a line each, in Markdown, under what is needed to get it again. made: an `origin`."""
-    return "\n- ".join([f"`{made['command']}`, commit {made['commit']}, {made['machine']}.\n", *said]) + "\n"
+    return "\n- ".join([f"{signed(made)}.\n", *said]) + "\n"
+
+
+def signed(made: Mapping[str, Any]) -> str:
+    """Where a page's figures are from, to begin it with. made: an `origin`."""
+    return f"`{made['command']}`, commit {made['commit']}, {made['machine']}"
 
 
 def origin(module: str, cfg: DictConfig) -> dict[str, Any]:

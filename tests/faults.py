@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -66,5 +67,7 @@ def die(cfg):
 
 
 def collected(cfg) -> int:
-    """1 where garbage is collected and what was loaded is left alone, else 0: for a price."""
-    return int(gc.isenabled() and gc.get_freeze_count() > 100_000)
+    """For a price: 1 where modules were loaded without a look for garbage, are left alone, and all else is
+    collected; else 0."""
+    still = "hydra_plugins.scalelaw_local._still" in sys.modules
+    return int(still and gc.isenabled() and gc.get_freeze_count() > 100_000)

@@ -150,20 +150,15 @@ def mixtures() -> Iterator[str]:
         yield (less if one["mean"] < 0 else more) + than + spoken(abs(one["mean"]), ends, 4)
 
 
-def trends(*figures: str) -> Iterator[str]:
+def trends(*figures: str, digits: int = 3) -> Iterator[str]:
     found = {one["figure"]: one for one in committed("mechanisms/mechanisms.json")["trends"]}
     for figure in figures:
-        yield f"N^{spoken(found[figure]['slope'], found[figure]['interval95'], 3)}"
+        yield f"N^{spoken(found[figure]['slope'], found[figure]['interval95'], digits)}"
 
 
 def variances() -> Iterator[str]:
     yield from trends("gradient.variance")
-    [one] = [
-        one
-        for one in committed("mechanisms/mechanisms.json")["trends"]
-        if one["figure"] == "gradient.relative_variance"
-    ]
-    yield f"N^{spoken(one['slope'], one['interval95'], 2)}"
+    yield from trends("gradient.relative_variance", digits=2)
 
 
 def forgotten() -> Iterator[str]:

@@ -1,13 +1,12 @@
 """Generated text: with a cache the tokens and logits of whole passes, at the cost that is said."""
 
 import math
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from commands import TINY, book, call  # noqa: F401 (a fixture)
-from tiny import ARCHITECTURES, VOCAB, model
+from tiny import ARCHITECTURES, VOCAB, hybrid, model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear
 from torch.utils.flop_counter import FlopCounterMode
@@ -18,12 +17,10 @@ from scalelaw.contracts import SEPARATOR, BadInput, Batch
 from scalelaw.generate import draw, generate
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.encoder_decoder import EncoderDecoder
-from scalelaw.models.hybrid_encoder_decoder import HybridEncoderDecoder
 from scalelaw.run import records
 
 ROWS, PROMPT, TOKENS = 3, 7, 12
-HYBRIDS = [partial(HybridEncoderDecoder, decoder_prefix=share) for share in (0.5, 1)]
-KINDS: list[Any] = [*ARCHITECTURES, *HYBRIDS]
+KINDS: list[Any] = [*ARCHITECTURES, hybrid(0.5), hybrid(1)]
 
 
 def prompt(length: int = PROMPT) -> torch.Tensor:

@@ -1,12 +1,11 @@
 """Encoder-decoders whose decoder reads part of the prefix both ways: by gradients, each stack apart."""
 
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
 from test_counting import executed
-from tiny import batch, model, visibility
+from tiny import batch, hybrid, model, visibility
 from torch import Tensor
 from training import run
 
@@ -23,10 +22,6 @@ from scalelaw.objectives.span_corruption import SpanCorruption
 WINDOW = 11
 PREFIXES = [[5, 5], [1, 1], [2, 2], [10, 10], [11, 11], [1, 4, 9], [6, 11, 2], [3, 4, 10, 1]]
 SHARES = [0.0, 0.3, 0.5, 1.0]
-
-
-def hybrid(share: float) -> Callable[..., LanguageModel]:
-    return partial(HybridEncoderDecoder, decoder_prefix=share)
 
 
 def own(share: float, prefix: int) -> int:

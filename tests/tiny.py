@@ -1,5 +1,8 @@
 """Small models and batches for tests of what a model may see, of what it costs, and of parity."""
 
+from functools import partial
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -7,12 +10,18 @@ from scalelaw.contracts import IGNORE, Batch
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.encoder_decoder import EncoderDecoder
+from scalelaw.models.hybrid_encoder_decoder import HybridEncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.shape import Shape
 
 DECODERS: list[type[LanguageModel]] = [CausalDecoder, PrefixDecoder]
 ARCHITECTURES: list[type[LanguageModel]] = [*DECODERS, EncoderDecoder]
 VOCAB = 37
+
+
+def hybrid(share: float) -> Any:
+    """A kind of model, with that share of each prefix the decoder's own."""
+    return partial(HybridEncoderDecoder, decoder_prefix=share)
 
 
 def model(kind: type[LanguageModel], *, tie: bool = False, depth: int = 4, seed: int = 0) -> LanguageModel:
