@@ -20,6 +20,7 @@ from scipy.stats import rankdata
 
 from analysis.emergence.changepoints import onset
 from analysis.emergence.curves import curves
+from analysis.emergence.forecasts import Forecast, forecasts
 from analysis.emergence.verdicts import judge
 from experiments.emergence import KNOBS
 from scalelaw.provenance import provenance
@@ -172,11 +173,14 @@ def auc(positive: Sequence[float], negative: Sequence[float]) -> float:
     return float((ranks.sum() - len(positive) * (len(positive) + 1) / 2) / len(positive) / len(negative))
 
 
+def models() -> pd.DataFrame:
+    table = pd.read_csv(DATA / "obsscaling/obsscaling_tidy.csv.gz")
+    return table.assign(N=table.params_B * 1e9, C=table.flops_1e21 * 1e21)
+
+
 def obsscaling(knobs: dict[str, Any]) -> dict[str, Any]:
     """The public benchmark scores of 148 models, along parameters and along training FLOPs."""
-    table = pd.read_csv(DATA / "obsscaling/obsscaling_tidy.csv.gz")
-    table = table.assign(N=table.params_B * 1e9, C=table.flops_1e21 * 1e21)
-    out = {}
+    table, out = models(), {}
     for axis in ("N", "C"):
         found = judge(curves(table, axis=axis, source="obsscaling"), **knobs)
         tasks = {j.task: j for _, _, j in found}
@@ -186,6 +190,39 @@ def obsscaling(knobs: dict[str, Any]) -> dict[str, Any]:
             "auc": auc(positive, [tasks[name].score for name in SMOOTH]),
             "emergent": [name for name, j in tasks.items() if j.verdict == "emergent"],
             "tasks": {name: [j.verdict, round(j.score, 4)] for name, j in tasks.items()},
+        }
+    return out
+
+
+def predicted() -> dict[str, Any]:
+    """How well the larger models of the public tables are forecast from the smaller, by table and axis."""
+    pythia = pd.read_csv(DATA / "pythia_evals/pythia_evals.csv.gz")
+    pythia = pythia.loc[pythia.step == pythia.step.max()]
+    pythia = pythia.assign(
+        task=pythia.task + ", " + pythia.family + ", " + pythia.shots.astype(str) + " shots",
+        N=pythia.params,
+        score=pythia.acc,
+    )[["task", "N", "score"]]
+    tables = {"obsscaling, N": models(), "obsscaling, C": models(), "pythia, N": pythia}
+    return {
+        name: tally([one for curve in curves(table, axis=name[-1], source=name) for one in forecasts(curve)])
+        for name, table in tables.items()
+    }
+
+
+def tally(made: Sequence[Forecast]) -> dict[str, Any]:
+    """For every method: on how many curves it beats both baselines, at the top 4x and over all hold-outs."""
+    out = {}
+    for method in dict.fromkeys(one.method for one in made):
+        its = [one for one in made if one.method == method]
+        errors = [one.mean_error for one in its if one.mean_error is not None]
+        out[method] = {
+            "curves": len(its),
+            "wins": sum(bool(one.wins) for one in its),
+            "error": float(np.mean([one.error for one in its])),
+            "forecast_every_hold_out": len(errors),
+            "wins_over_all": sum(bool(one.wins_over_all) for one in its),
+            "mean_error": float(np.mean(errors)) if errors else None,
         }
     return out
 
@@ -222,8 +259,8 @@ def main(arguments: Sequence[str]) -> None:
         result["mirage"].append(mirages(m, max(asked.curves // 4, 10), knobs))
         print(json.dumps(result["mirage"][-1]), flush=True)
     if DATA.exists():
-        result |= {"obsscaling": obsscaling(knobs), "lambada": lambada()}
-        print(json.dumps({"obsscaling": result["obsscaling"], "lambada": result["lambada"]}))
+        result |= {"obsscaling": obsscaling(knobs), "lambada": lambada(), "forecasts": predicted()}
+        print(json.dumps({name: result[name] for name in ("obsscaling", "lambada", "forecasts")}))
     result["seconds"] = time.perf_counter() - start
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(asked.out, json.dumps(result, indent=1) + "\n")

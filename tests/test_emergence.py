@@ -7,8 +7,9 @@ import pytest
 from analysis.emergence import shapes
 from analysis.emergence.curves import curves, groups
 from analysis.emergence.detect import detect, tail
+from analysis.emergence.forecasts import BASELINES
 from analysis.emergence.verdicts import judge
-from bench.emergence import DATA, auc, detection, mirages, obsscaling
+from bench.emergence import DATA, auc, detection, mirages, obsscaling, predicted
 
 KNOBS = {"share": 0.6, "bootstrap": 300, "seed": 0}
 N = np.geomspace(1e7, 1e11, 12)
@@ -202,3 +203,16 @@ def test_public_curves_rank_as_they_are_labelled():
         assert name in emergent
     for name in ("MMLU", "ARC-C", "HellaSwag", "Winograd", "XWinograd", "TruthfulQA"):
         assert all(name not in found[axis]["emergent"] for axis in ("N", "C"))
+
+
+@pytest.mark.skipif(not (DATA / "obsscaling").exists(), reason="the public tables are not in ../shared/data")
+def test_public_scores_are_forecast_from_smaller_models():
+    """Over all hold-outs: at the top 4x alone four sums are at 0 or 1 and cannot be beaten, one or two
+    models are the rest."""
+    found = predicted()
+    for axis in "NC":
+        one = found[f"obsscaling, {axis}"]["median of all, by family"]
+        assert one["forecast_every_hold_out"] == 16
+        assert one["wins_over_all"] >= 0.7 * 16
+        baselines = (found[f"obsscaling, {axis}"][name]["mean_error"] for name in BASELINES)
+        assert one["mean_error"] < 0.8 * min(baselines)

@@ -71,3 +71,41 @@ def test_too_short_a_curve_is_not_forecast():
     rows = table(TRUTHS["direct"]).iloc[-6:]
     with pytest.raises(ValueError, match="too few to forecast"):
         made(rows)
+
+
+def test_the_hold_outs_go_down_by_fours_while_five_sizes_are_left():
+    found = made(table(TRUTHS["direct"]))
+    # 17 sizes, 1.78 apart: three to each factor of 4 (1.78^2 = 3.2), and 17 - 4 * 3 = 5 below the fourth.
+    assert {one.hold_outs for one in found.values()} == {4}
+    assert found["direct"].mean_error == pytest.approx(0, abs=1e-6)
+    assert found["direct"].wins_over_all
+    assert found["logit line"].wins_over_all is None
+    assert found["chosen by an earlier hold-out"].mean_error is None  # nothing is left to choose by
+
+
+def families(shift: dict[str, float]) -> pd.DataFrame:
+    """A family for each shift, seven sizes each, on a line in the logit that the shift moves."""
+    rows = [
+        {"task": "t", "N": n, "score": 1 / (1 + np.exp(-(np.log10(n) - 9.5 + moved))), "family": name}
+        for name, moved in shift.items()
+        for n in np.geomspace(1e7, 1e11, 7)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_what_a_family_is_off_the_others_is_found_in_its_smaller_models():
+    found = made(families({"strong": 1.5, "middling": 0.0, "weak": -1.5}))
+    assert found["median of all, by family"].error < 0.7 * found["median of all"].error
+    assert found["median of all, by family"].wins
+
+
+def test_families_that_differ_by_chance_are_not_told_apart():
+    rows = families(dict.fromkeys("abcdef", 0.0))
+    noisy = rows.assign(score=rows.score.clip(0.1, 0.9) + np.random.default_rng(0).normal(0, 0.05, len(rows)))
+    found = made(noisy)
+    moved, median = (found[name].predicted for name in ("median of all, by family", "median of all"))
+    assert moved == pytest.approx(median, abs=0.01)
+
+
+def test_one_family_is_no_family():
+    assert "median of all, by family" not in made(table(TRUTHS["direct"], family="one"))

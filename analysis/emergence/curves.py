@@ -40,6 +40,8 @@ class Curve:
     chance: float | None
     loss: np.ndarray | None
     """Pre-training loss of each point."""
+    family: np.ndarray | None
+    """Of the model behind each point, a name; None unless all are told."""
     length: float | None
     """Tokens of an answer that all have to be right."""
     sign: float
@@ -75,7 +77,7 @@ def curves(table: pd.DataFrame, *, axis: str, source: str) -> list[Curve]:
     for name in ("task", axis, "score"):
         if name not in table:
             raise BadTable(f"{source}: no column {name}; {listed(table)}")
-    told = pd.DataFrame({"task": table["task"], "row": table.index})
+    told = table[["task", *(["family"] if "family" in table else [])]].assign(row=table.index)
     if "difficulty" in table:
         told, table = told.loc[table.difficulty.isna()], table.loc[table.difficulty.isna()]
     told["metric"] = table["metric"].fillna(UNNAMED) if "metric" in table else UNNAMED
@@ -138,10 +140,16 @@ def _curve(task: str, metric: str, part: pd.DataFrame, axis: str) -> Curve:
         items=None if items is None or (items < 1).any() else items,
         chance=None if chance is None else float(np.median(chance)),
         loss=column("loss"),
+        family=_family(part.iloc[order]),
         length=None if length is None else float(np.median(length)),
         sign=sign,
         left_out=tuple(left),
     )
+
+
+def _family(part: pd.DataFrame) -> np.ndarray | None:
+    told = "family" in part and len(part) > 0 and bool(part.family.notna().all())
+    return part.family.astype(str).to_numpy(object) if told else None
 
 
 def _scaled(found: list[Curve]) -> Iterator[Curve]:

@@ -1,7 +1,9 @@
 """What small models say of large ones: forecasts of a score, each held to the sizes it did not see.
 
-The points within a factor 4 of the largest x are held out. Every forecaster is listed, those that lose to
-the two baselines, "same as the last" and a line in the logit, as well.
+The points within a factor 4 of the largest x are held out; and, as those are one model or two in many
+tables, so are those within a factor 4 of the largest left, and so on down: a forecaster sees what lies
+below. Every one is listed, those that lose to the two baselines, "same as the last" and a line in the logit,
+as well.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,15 +29,17 @@ BASELINES = ("same as the last", "logit line")
 
 @dataclass(frozen=True)
 class Seen:
-    """What a forecaster is given: points in order of x (log10), the room between chance and 1, and x to
-    forecast at; pre-training losses and test-set sizes where the table has them."""
+    """What a forecaster is given: points in order of x (log10), chance, x to forecast at and the family of
+    the model there; test-set sizes, pre-training losses and families where the table has them."""
 
     x: np.ndarray
     y: np.ndarray
     to: np.ndarray
     floor: float
-    items: np.ndarray | None
-    loss: np.ndarray | None
+    items: np.ndarray | None = None
+    loss: np.ndarray | None = None
+    family: np.ndarray | None = None
+    to_family: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Forecast:
     x: list[float]
     wins: bool | None
     """Whether it is nearer than both baselines; None for a baseline."""
+    hold_outs: int
+    """How many there are: the top 4x, the 4x below it, and so on down to five sizes."""
+    mean_error: float | None
+    """Mean of the errors on all of them; None where it could not forecast one."""
+    wins_over_all: bool | None
+    """As `wins`, of the mean error."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -132,67 +142,121 @@ METHODS: dict[str, Callable[[Seen], np.ndarray]] = {
 }
 
 
-def chosen(seen: Seen) -> np.ndarray:
+def _all(seen: Seen, groups: Sequence[Curve]) -> dict[str, np.ndarray]:
+    """Every method's forecasts but those the curve does not allow, and those made of several."""
+    whole = replace(seen, to=np.append(seen.x, seen.to))
+    made: dict[str, np.ndarray] = {}
+    for name, method in METHODS.items():
+        with suppress(ValueError):
+            made[name] = method(whole)
+    # No single method is best on many tasks, and what they get wrong differs (Makridakis et al. 2020, on the
+    # M4 competition).
+    median = np.median(list(made.values()), axis=0)
+    out = {name: forecast[len(seen.x) :] for name, forecast in made.items()}
+    out["median of all"] = median[len(seen.x) :]
+    with suppress(ValueError):
+        out["median of all, by family"] = by_family(seen, median)
+    with suppress(ValueError):
+        out["chosen by an earlier hold-out"] = out[_chosen(seen)]
+    if groups:
+        with suppress(ValueError):
+            out["by difficulty"] = _by_difficulty(groups, seen.to)
+    return out
+
+
+def by_family(seen: Seen, median: np.ndarray) -> np.ndarray:
+    """The median of all methods, moved in the logit by what the family's smaller models are off it.
+
+    median: at seen.x, then at seen.to. A mean of few models is shrunk towards none, by the variance within
+    families over that between them (one-way random effects; Efron & Morris 1975). A family without a smaller
+    model is not moved. Raises ValueError where the table tells no families, or one.
+    """
+    if seen.family is None or seen.to_family is None or len(np.unique(seen.family)) == 1:
+        raise ValueError("the table tells no families, or one")
+    fitted, forecast = np.split(logit(_inside(median)), [len(seen.x)])
+    off = logit(_inside(seen.y)) - fitted
+    names, member, sizes = np.unique(seen.family, return_inverse=True, return_counts=True)
+    mean = np.bincount(member, off) / sizes
+    within = ((off - mean[member]) ** 2).sum() / max(len(off) - len(names), 1)
+    between = max(float(np.var(off)) - within, 0.0)
+    shrunk = mean * between / (between + within / sizes) if between > 0 else 0 * mean
+    moves = dict(zip(names, shrunk, strict=True))
+    return expit(forecast + np.array([moves.get(name, 0.0) for name in seen.to_family]))
+
+
+def _chosen(seen: Seen) -> str:
     """The method that would have forecast the largest 4x of what is seen best."""
-    held = seen.x > seen.x[-1] - REACH + 1e-9
+    held = _top(seen.x)
     if len(np.unique(seen.x[~held])) < FEWEST_SEEN:
         raise ValueError("too few points to choose by")
     errors = {}
     for name, method in METHODS.items():
         with suppress(ValueError):
-            guess = method(_part(seen, ~held, seen.x[held]))
-            errors[name] = np.abs(guess - seen.y[held]).mean()
-    return METHODS[min(errors, key=lambda name: errors[name])](seen)
-
-
-def combined(seen: Seen) -> np.ndarray:
-    """The median of all methods, place by place: no single one is best on many tasks, and what they get wrong
-    differs (Makridakis et al. 2020, on the M4 competition)."""
-    made = []
-    for method in METHODS.values():
-        with suppress(ValueError):
-            made.append(method(seen))
-    return np.median(made, axis=0)
+            errors[name] = np.abs(method(_split(seen, ~held, held)) - seen.y[held]).mean()
+    return min(errors, key=lambda name: errors[name])
 
 
 def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
-    """Every method's forecast of the top 4x of x from the rest. groups: the same task's items by difficulty,
-    for one more: a sigmoid for each group, averaged (after Wu & Lo 2024).
+    """Every method's forecast of the top 4x of x from the rest, and its record on the hold-outs below.
+    groups: the same task's items by difficulty, for one more: a sigmoid for each group, averaged (after Wu &
+    Lo 2024).
 
     A method that the curve does not allow is left out; so is a metric that is no share. Raises ValueError
     where less than five sizes lie below the cut.
     """
-    held = curve.x > curve.x.max(initial=-np.inf) - REACH + 1e-9
-    if not curve.bounded or len(np.unique(curve.x[~held])) < FEWEST_SEEN:
-        raise ValueError(f"{(~held).sum()} points below the largest quarter are too few to forecast from")
-    methods = METHODS | {"chosen by an earlier hold-out": chosen, "median of all": combined}
-    if groups:
-        methods["by difficulty"] = lambda seen: _by_difficulty(groups, seen.to)
-    whole = Seen(curve.x, curve.y, curve.x, curve.floor, curve.items, curve.loss)
-    made: dict[str, np.ndarray] = {}
-    for name, method in methods.items():
-        with suppress(ValueError):
-            made[name] = method(_part(whole, ~held, curve.x[held]))
-    errors = {name: float(np.abs(p - curve.y[held]).mean()) for name, p in made.items()}
-    best = min(errors[name] for name in BASELINES)
+    seen = Seen(curve.x, curve.y, curve.x, curve.floor, curve.items, curve.loss, curve.family, curve.family)
+    top = _top(seen.x)
+    if not curve.bounded or len(np.unique(seen.x[~top])) < FEWEST_SEEN:
+        raise ValueError(f"{(~top).sum()} points below the largest quarter are too few to forecast from")
+    made = _all(_split(seen, ~top, top), groups)
+    errors = [_errors(made, seen.y[top])]
+    seen, held = _split(seen, ~top, ~top), _top(seen.x[~top])
+    while len(np.unique(seen.x[~held])) >= FEWEST_SEEN:
+        errors.append(_errors(_all(_split(seen, ~held, held), groups), seen.y[held]))
+        seen, held = _split(seen, ~held, ~held), _top(seen.x[~held])
+    mean = {
+        name: float(np.mean([each[name] for each in errors]))
+        for name in made
+        if all(name in each for each in errors)
+    }
     return [
         Forecast(
             task=curve.task,
             metric=curve.metric,
             method=name,
-            error=errors[name],
-            predicted=p.tolist(),
-            measured=curve.y[held].tolist(),
-            x=[curve.at(x) for x in curve.x[held]],
-            wins=None if name in BASELINES else errors[name] < best,
+            error=errors[0][name],
+            predicted=forecast.tolist(),
+            measured=curve.y[top].tolist(),
+            x=[curve.at(x) for x in curve.x[top]],
+            wins=_wins(name, errors[0]),
+            hold_outs=len(errors),
+            mean_error=mean.get(name),
+            wins_over_all=_wins(name, mean),
         )
-        for name, p in made.items()
+        for name, forecast in made.items()
     ]
 
 
-def _part(seen: Seen, part: np.ndarray, to: np.ndarray) -> Seen:
-    its = [None if v is None else v[part] for v in (seen.items, seen.loss)]
-    return Seen(seen.x[part], seen.y[part], to, seen.floor, *its)
+def _errors(made: dict[str, np.ndarray], measured: np.ndarray) -> dict[str, float]:
+    return {name: float(np.abs(forecast - measured).mean()) for name, forecast in made.items()}
+
+
+def _wins(name: str, errors: dict[str, float]) -> bool | None:
+    if name in BASELINES or name not in errors:
+        return None
+    return errors[name] < min(errors[baseline] for baseline in BASELINES)
+
+
+def _top(x: np.ndarray) -> np.ndarray:
+    """Which points lie within a factor 4 of the largest x."""
+    return x > x.max(initial=-np.inf) - REACH + 1e-9
+
+
+def _split(seen: Seen, below: np.ndarray, above: np.ndarray) -> Seen:
+    """The points of one mask, to be forecast at those of another."""
+    items, loss, family = (None if v is None else v[below] for v in (seen.items, seen.loss, seen.family))
+    to_family = None if seen.family is None else seen.family[above]
+    return Seen(seen.x[below], seen.y[below], seen.x[above], seen.floor, items, loss, family, to_family)
 
 
 def _by_difficulty(groups: Sequence[Curve], to: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from analysis.emergence.forecasts import BASELINES
 from analysis.plots import thresholds
 from analysis.plots.style import look, svg
 from analysis.plots.thresholds import Found
@@ -48,7 +49,8 @@ def page(
 
 FORECASTS = (
     "Mean absolute error of the score at the sizes held out. A method wins where it is nearer than both "
-    "baselines, the last score and a line in the logit."
+    "baselines, the last score and a line in the logit. The hold-outs are the top 4x, shown, the 4x below it "
+    "and so on, each forecast from what lies below."
 )
 
 
@@ -89,11 +91,16 @@ def _forecasts(forecasts: Sequence[Mapping[str, Any]]) -> Raw:
     for one in forecasts:
         cells.setdefault((one["task"], one["metric"]), {})[one["method"]] = one
     rows = [[*name, *(_error(its.get(method)) for method in methods)] for name, its in cells.items()]
-    wins = [
-        [its[m]["wins"] for its in cells.values() if m in its and its[m]["wins"] is not None] for m in methods
-    ]
-    rows.append(["wins", "", *(f"{sum(won)} of {len(won)}" if won else "baseline" for won in wins)])
+    for label, key in (("wins", "wins"), ("wins over all hold-outs", "wins_over_all")):
+        rows.append([label, "", *(_won(cells.values(), method, key) for method in methods)])
     return html.table(["task", "metric", *methods], rows)
+
+
+def _won(cells: Iterable[Mapping[str, Mapping[str, Any]]], method: str, key: str) -> str:
+    if method in BASELINES:
+        return "baseline"
+    won = [its[method][key] for its in cells if method in its and its[method][key] is not None]
+    return f"{sum(won)} of {len(won)}"
 
 
 def _error(one: Mapping[str, Any] | None) -> object:
