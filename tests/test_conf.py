@@ -59,18 +59,18 @@ def test_every_option_trains(tmp_path, monkeypatch, book, option):  # noqa: F811
     assert run.finished
 
 
+PROBED = {
+    "brackets": ["data/task=bracket_depth", "data.task.length=6"],
+    "facts": ["data/task=fact_recall", "data.task.subjects=16"],
+}
+
+
 @pytest.mark.parametrize("measure", options("measures"))
 def test_every_measure_is_taken_by_name(tmp_path, monkeypatch, book, measure):  # noqa: F811
     data = ["data=text", book, "objective=causal_lm"]
     own = TINY
-    if measure == "brackets":
-        data = [
-            "data=task",
-            "data/task=bracket_depth",
-            "data.task.length=6",
-            "objective=answers",
-            "window=16",
-        ]
+    if measure in PROBED:
+        data = ["data=task", "objective=answers", "window=16", *PROBED[measure]]
         own = [override for override in TINY if not override.startswith("window")]
     assert call(train, monkeypatch, *own, *data, f"measures=[{measure}]", f"output={tmp_path}") == 0
     ((_, run),) = records(tmp_path)

@@ -7,10 +7,12 @@ from test_measures import subject
 from tiny import model
 
 from scalelaw.contracts import BadInput, Batch
-from scalelaw.measures.probes import BracketProbe, open_brackets, r_squared, ridge
+from scalelaw.measures.probes import BracketProbe, FactProbe, open_brackets, r_squared, ridge
 from scalelaw.models.causal_decoder import CausalDecoder
+from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.objectives.answers import Answers
 from scalelaw.tasks.bracket_depth import BracketDepth
+from scalelaw.tasks.fact_recall import FactRecall
 from scalelaw.tasks.source import TaskSource
 
 KNOBS = {"along": False, "rows": 200, "layers": ["last"], "penalty": 1e-3}
@@ -71,3 +73,59 @@ def test_other_text_is_refused():
         BracketProbe(**KNOBS).check(subject(source=brackets(), window=27))
     with pytest.raises(BadInput, match="penalty"):
         BracketProbe(**KNOBS | {"penalty": 0})
+
+
+FACTS = {"along": False, "layers": ["first", "last"], "penalty": 1e-3, "folds": 4}
+
+
+def facts(objective: Answers) -> tuple[TaskSource, Answers]:
+    task = FactRecall(subjects=64, relations=2, values=4, exponent=0, held_out=0.2, seed=0)
+    return TaskSource(task=task, items=50), objective
+
+
+@pytest.mark.parametrize("kind", [CausalDecoder, EncoderDecoder])
+def test_facts_that_were_learnt_are_read_off_and_those_that_were_not_are_guessed(kind):
+    source, objective = facts(Answers(prefix=kind is EncoderDecoder))
+    built, fresh = (model(kind, depth=4) for _ in range(2))
+    given = subject(model=built, fresh=lambda: fresh, source=source, objective=objective, window=4)
+    optimiser = torch.optim.Adam(built.parameters(), lr=5e-3)
+    generator = torch.Generator().manual_seed(0)
+    for step in range(300):
+        batch = objective(source.windows(64 * step, 64, window=4, seed=0), generator)
+        optimiser.zero_grad()
+        (built.nll(batch) / 64).backward()
+        optimiser.step()
+    probe = FactProbe(**FACTS)
+    probe.check(given)
+    found = probe(given)
+    assert 0.25 < found["chance"] < 0.4
+    assert found["last"] > 0.9
+    # Which value a pair has was drawn: from other pairs nothing follows, 128 guesses of one in four.
+    for name in ("first", "last", "first_subject", "last_subject"):
+        assert found[f"{name}_untrained"] < 0.42
+
+
+def test_the_value_of_a_fact_may_be_read_off_its_subject_where_a_model_wrote_it_there():
+    source, objective = facts(Answers(prefix=False))
+    built = model(CausalDecoder, depth=2)
+    table = torch.from_numpy(source.task.table)
+    optimiser = torch.optim.Adam(built.parameters(), lr=5e-3)
+    windows = torch.from_numpy(source.writing.items(source.task.told())[::2, :-1])
+    both = 4 * table[:, 0] + table[:, 1]  # a label for each pair of values
+    labels = torch.full_like(windows[:, :-1], -100)
+    labels[:, 1] = both
+    for _ in range(300):
+        optimiser.zero_grad()
+        (built.nll(Batch.of(windows[:, :-1], labels, torch.zeros(64, dtype=torch.int64))) / 64).backward()
+        optimiser.step()
+    given = subject(model=built, fresh=lambda: built, source=source, objective=objective, window=4)
+    assert FactProbe(**FACTS)(given)["last_subject"] > 0.9
+
+
+def test_facts_that_are_not_known_are_refused():
+    with pytest.raises(BadInput, match="data/task=fact_recall"):
+        FactProbe(**FACTS).check(subject())
+    with pytest.raises(BadInput, match="folds=100: of 64 subjects"):
+        FactProbe(**FACTS | {"folds": 100}).check(subject(source=facts(Answers(prefix=False))[0]))
+    with pytest.raises(BadInput, match="folds=1"):
+        FactProbe(**FACTS | {"folds": 1})

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 
 from scalelaw.contracts import SEPARATOR, BadInput
+from scalelaw.evaluate import conditional
 from scalelaw.measures.hidden import layer, states
-from scalelaw.measures.measure import Figures, Measure, Subject, counts
+from scalelaw.measures.measure import SEED, Figures, Measure, Subject, counts
 from scalelaw.tasks.bracket_depth import BracketDepth
+from scalelaw.tasks.fact_recall import FactRecall
 from scalelaw.tasks.source import FIRST, TaskSource
 
 
@@ -59,6 +61,63 @@ class BracketProbe(Measure):
         seen, unseen = there[:half], there[half:]
         given = state[:half][seen], depth[:half][seen], state[half:][unseen]
         return r_squared(ridge(*given, self.penalty), depth[half:][unseen])
+
+
+class FactProbe(Measure):
+    """Which value a fact has, read off the states of those who were asked for it (`LAYER`), and off those who
+    have read its subject alone (`LAYER_subject`): stored with the subject, or put together when asked
+    (Allen-Zhu & Li 2023, Physics of Language Models 3.1, section 4)? Told on facts the probe has not seen.
+
+    folds: of the cross-validation. layers, penalty: as `BracketProbe`.
+    """
+
+    def __init__(self, *, along: bool, layers: Sequence[str], penalty: float, folds: int) -> None:
+        super().__init__(along=along)
+        counts("facts", folds=folds)
+        if folds < 2 or not penalty > 0:
+            raise BadInput(f"facts: folds={folds} at least 2, penalty={penalty} positive")
+        self.layers, self.penalty, self.folds = list(layers), penalty, folds
+        for name in self.layers:
+            layer(name, 1)
+
+    def check(self, subject: Subject) -> None:
+        _, task = _facts(subject)
+        if len(task.table) < self.folds:
+            raise BadInput(f"folds={self.folds}: of {len(task.table)} subjects")
+
+    def __call__(self, subject: Subject) -> Figures:
+        """LAYER, LAYER_subject: share of values told right; both with `_untrained` of the model as it began;
+        chance: the commonest value's share."""
+        source, task = _facts(subject)
+        table = task.table
+        written = source.writing.items(task.told())[:, :-1]  # without the separator
+        asked = conditional(torch.from_numpy(written), written.shape[1] - 1)
+        one = torch.from_numpy(written[:: table.shape[1]])  # of every subject its first fact
+        alone = conditional(one[:, : task.spelt + 1], task.spelt)
+        found: dict[str, float | None] = {"chance": float(np.bincount(table.ravel()).max() / table.size)}
+        for suffix, model in (("", subject.model), ("_untrained", subject.fresh())):
+            for name, state in states(model, asked.to(subject.device), self.layers).items():
+                found[name + suffix] = self._told(state, table.ravel())
+            for name, state in states(model, alone.to(subject.device), self.layers).items():
+                shares = [self._told(state, column) for column in table.T]
+                found[f"{name}_subject{suffix}"] = float(np.mean(shares))
+        return found
+
+    def _told(self, state: torch.Tensor, values: np.ndarray) -> float:
+        last = state[:, -1].double().cpu().numpy()
+        fold = np.random.default_rng(SEED).permutation(len(values)) % self.folds
+        right, said = np.eye(values.max() + 1)[values], np.empty(len(values), int)
+        for k in range(self.folds):
+            seen = fold != k
+            said[~seen] = ridge(last[seen], right[seen], last[~seen], self.penalty).argmax(axis=1)
+        return float((said == values).mean())
+
+
+def _facts(subject: Subject) -> tuple[TaskSource, FactRecall]:
+    source = subject.source
+    if not isinstance(source, TaskSource) or not isinstance(source.task, FactRecall):
+        raise BadInput("takes data=task data/task=fact_recall: other facts are not known")
+    return source, source.task
 
 
 def open_brackets(tokens: np.ndarray) -> np.ndarray:

@@ -48,6 +48,14 @@ class FactRecall(Task):
         asked = (rng.random(n) < 0.5) & ~self.kept[subject, relation]
         return self._items(subject, relation, asked)
 
+    spelt = 2
+    """Digits of a subject, which come first where a fact is told."""
+
+    def told(self) -> Items:
+        """All facts as they are told, subject by subject."""
+        subject, relation = np.indices(self.table.shape).reshape(2, -1)
+        return self._items(subject, relation, np.zeros(self.table.size, dtype=bool))
+
     def testing(self, rng: np.random.Generator, n: int) -> Items:
         subject, relation = np.nonzero(self.kept)
         chosen = rng.permutation(len(subject))[:n]
