@@ -31,7 +31,7 @@ demo: setup ## train three architectures on real text, fit their laws, write a r
 	$(RUN) -m experiments.report runs=outputs/demo && exit $$trained
 
 test: $(VENV)/.installed-test ## the test suite
-	$(RUN) -m pytest -n auto --dist loadfile
+	$(RUN) -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed-test ## the long tests
 	$(RUN) -m pytest -m slow
