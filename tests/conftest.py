@@ -4,7 +4,14 @@ import torch
 torch.set_num_threads(1)
 
 # What takes longest begins first, so that at the end no process waits for the other.
-LONG = ("test_step.py", "test_sweep.py", "test_conf.py", "test_faults.py", "test_parallel.py", "test_fit_door.py")
+LONG = (
+    "test_step.py",
+    "test_sweep.py",
+    "test_conf.py",
+    "test_faults.py",
+    "test_parallel.py",
+    "test_fit_door.py",
+)
 
 
 def pytest_collection_modifyitems(items):

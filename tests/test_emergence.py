@@ -7,7 +7,6 @@ import pytest
 from analysis.emergence import shapes
 from analysis.emergence.curves import curves, groups
 from analysis.emergence.detect import detect, tail
-from analysis.emergence.forecasts import BASELINES
 from analysis.emergence.verdicts import judge
 from bench.emergence import DATA, auc, detection, mirages, obsscaling, predicted
 
@@ -207,12 +206,11 @@ def test_public_curves_rank_as_they_are_labelled():
 
 @pytest.mark.skipif(not (DATA / "obsscaling").exists(), reason="the public tables are not in ../shared/data")
 def test_public_scores_are_forecast_from_smaller_models():
-    """Over all hold-outs: at the top 4x alone four sums are at 0 or 1 and cannot be beaten, one or two
-    models are the rest."""
+    """Over all hold-outs. At the top 4x alone there are one or two models, and four sums of which all is
+    known."""
     found = predicted()
     for axis in "NC":
-        one = found[f"obsscaling, {axis}"]["median of all, by family"]
-        assert one["forecast_every_hold_out"] == 16
-        assert one["wins_over_all"] >= 0.7 * 16
-        baselines = (found[f"obsscaling, {axis}"][name]["mean_error"] for name in BASELINES)
-        assert one["mean_error"] < 0.8 * min(baselines)
+        one = found[f"obsscaling, {axis}"]
+        assert one["median of all, by family"]["curves"] == 16
+        assert one["median of all, by family"]["wins_over_all"] >= 14
+        assert one["median of all, by family"]["mean_error"] < 0.9 * one["nearer baseline"]["mean_error"]

@@ -64,8 +64,8 @@ class Curve:
 
 
 def curves(table: pd.DataFrame, *, axis: str, source: str) -> list[Curve]:
-    """The curves of a table with columns task, score and `axis`, and n, chance, metric, loss, length if
-    known.
+    """The curves of a table with columns task, score and `axis`, and n, chance, metric, loss, family, length
+    if known.
 
     axis: N, C, D, step, loss, or another positive column; "auto" takes N, or C where no N is told. Rows with
     a `difficulty` score a group of a task's items and are no point of its curve (`groups` has theirs). Rows

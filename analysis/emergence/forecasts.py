@@ -9,7 +9,7 @@ as well.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -56,11 +56,11 @@ class Forecast:
     wins: bool | None
     """Whether it is nearer than both baselines; None for a baseline."""
     hold_outs: int
-    """How many there are: the top 4x, the 4x below it, and so on down to five sizes."""
-    mean_error: float | None
-    """Mean of the errors on all of them; None where it could not forecast one."""
+    """How many it forecast: the top 4x, the 4x below it, and so on down to five sizes."""
+    mean_error: float
+    """Mean of its errors on them."""
     wins_over_all: bool | None
-    """As `wins`, of the mean error."""
+    """As `wins`, of the mean errors on these hold-outs."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -156,6 +156,7 @@ def _all(seen: Seen, groups: Sequence[Curve]) -> dict[str, np.ndarray]:
     out["median of all"] = median[len(seen.x) :]
     with suppress(ValueError):
         out["median of all, by family"] = by_family(seen, median)
+        out["logit line, by family"] = by_family(seen, made["logit line"])
     with suppress(ValueError):
         out["chosen by an earlier hold-out"] = out[_chosen(seen)]
     if groups:
@@ -164,24 +165,28 @@ def _all(seen: Seen, groups: Sequence[Curve]) -> dict[str, np.ndarray]:
     return out
 
 
-def by_family(seen: Seen, median: np.ndarray) -> np.ndarray:
-    """The median of all methods, moved in the logit by what the family's smaller models are off it.
+def by_family(seen: Seen, made: np.ndarray) -> np.ndarray:
+    """A forecast moved in the logit by how much further a family's smaller models are off it than all
+    others'.
 
-    median: at seen.x, then at seen.to. A mean of few models is shrunk towards none, by the variance within
-    families over that between them (one-way random effects; Efron & Morris 1975). A family without a smaller
-    model is not moved. Raises ValueError where the table tells no families, or one.
+    made: at seen.x, then at seen.to. A mean of few models is shrunk towards none, by the variances within and
+    between families (one-way random effects by moments, Searle et al. 1992, chapter 3). A family without a
+    smaller model is not moved. Raises ValueError where the table tells no families, or one.
     """
     if seen.family is None or seen.to_family is None or len(np.unique(seen.family)) == 1:
         raise ValueError("the table tells no families, or one")
-    fitted, forecast = np.split(logit(_inside(median)), [len(seen.x)])
-    off = logit(_inside(seen.y)) - fitted
+    fitted, forecast = np.split(made, [len(seen.x)])
+    off = logit(_inside(seen.y)) - logit(_inside(fitted))
+    off -= off.mean()
     names, member, sizes = np.unique(seen.family, return_inverse=True, return_counts=True)
-    mean = np.bincount(member, off) / sizes
-    within = ((off - mean[member]) ** 2).sum() / max(len(off) - len(names), 1)
-    between = max(float(np.var(off)) - within, 0.0)
-    shrunk = mean * between / (between + within / sizes) if between > 0 else 0 * mean
-    moves = dict(zip(names, shrunk, strict=True))
-    return expit(forecast + np.array([moves.get(name, 0.0) for name in seen.to_family]))
+    n, k, mean = len(off), len(names), np.bincount(member, off) / sizes
+    if n == k:
+        return forecast  # what is a family's and what a model's own cannot be told
+    within = ((off - mean[member]) ** 2).sum() / (n - k)
+    between = ((sizes * mean**2).sum() / (k - 1) - within) / ((n - (sizes**2).sum() / n) / (k - 1))
+    moves = dict(zip(names, mean * between / (between + within / sizes), strict=True)) if between > 0 else {}
+    move = np.array([moves.get(name, 0.0) for name in seen.to_family])
+    return np.where(move == 0, forecast, expit(logit(_inside(forecast)) + move))
 
 
 def _chosen(seen: Seen) -> str:
@@ -214,11 +219,6 @@ def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
     while len(np.unique(seen.x[~held])) >= FEWEST_SEEN:
         errors.append(_errors(_all(_split(seen, ~held, held), groups), seen.y[held]))
         seen, held = _split(seen, ~held, ~held), _top(seen.x[~held])
-    mean = {
-        name: float(np.mean([each[name] for each in errors]))
-        for name in made
-        if all(name in each for each in errors)
-    }
     return [
         Forecast(
             task=curve.task,
@@ -229,9 +229,7 @@ def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
             measured=curve.y[top].tolist(),
             x=[curve.at(x) for x in curve.x[top]],
             wins=_wins(name, errors[0]),
-            hold_outs=len(errors),
-            mean_error=mean.get(name),
-            wins_over_all=_wins(name, mean),
+            **_over_all(name, errors),
         )
         for name, forecast in made.items()
     ]
@@ -241,10 +239,15 @@ def _errors(made: dict[str, np.ndarray], measured: np.ndarray) -> dict[str, floa
     return {name: float(np.abs(forecast - measured).mean()) for name, forecast in made.items()}
 
 
-def _wins(name: str, errors: dict[str, float]) -> bool | None:
-    if name in BASELINES or name not in errors:
-        return None
-    return errors[name] < min(errors[baseline] for baseline in BASELINES)
+def _wins(name: str, errors: Mapping[str, float]) -> bool | None:
+    return None if name in BASELINES else errors[name] < min(errors[baseline] for baseline in BASELINES)
+
+
+def _over_all(name: str, errors: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """A method's record on the hold-outs that it forecast, the baselines' being of the same ones."""
+    its = [each for each in errors if name in each]
+    mean = {key: float(np.mean([each[key] for each in its])) for key in (name, *BASELINES)}
+    return {"hold_outs": len(its), "mean_error": mean[name], "wins_over_all": _wins(name, mean)}
 
 
 def _top(x: np.ndarray) -> np.ndarray:

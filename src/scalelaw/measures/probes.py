@@ -3,7 +3,8 @@
 n states of E dimensions, k targets. A probe is fitted on the states of some windows and judged on others'.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from scalelaw.measures.measure import SEED, Figures, Measure, Subject, counts
 from scalelaw.tasks.bracket_depth import BracketDepth
 from scalelaw.tasks.fact_recall import FactRecall
 from scalelaw.tasks.source import FIRST, TaskSource
+
+ROWS = 1024  # of a forward pass; bounds memory
 
 
 class BracketProbe(Measure):
@@ -87,29 +90,39 @@ class FactProbe(Measure):
 
     def __call__(self, subject: Subject) -> Figures:
         """LAYER, LAYER_subject: share of values told right; both with `_untrained` of the model as it began;
-        chance: the commonest value's share."""
+        chance: the share of each relation's commonest value. No LAYER_subject of a model that was taught to
+        read whole questions in both directions: it has never seen a subject alone."""
         source, task = _facts(subject)
-        table = task.table
-        written = source.writing.items(task.told())[:, :-1]  # without the separator
-        asked = conditional(torch.from_numpy(written), written.shape[1] - 1)
-        one = torch.from_numpy(written[:: table.shape[1]])  # of every subject its first fact
-        alone = conditional(one[:, : task.spelt + 1], task.spelt)
-        found: dict[str, float | None] = {"chance": float(np.bincount(table.ravel()).max() / table.size)}
+        table, relations = task.table, task.table.shape[1]
+        asked = source.writing.items(task.told())[:, :-1]  # without the separator
+        alone = asked[::relations, : task.spelt + 1]  # of every subject its first fact
+        whole = any(prefix for prefix, _, _ in subject.objective.splits(subject.window, 1))
+        usual = [np.bincount(column).max() / len(column) for column in table.T]
+        found: dict[str, float | None] = {"chance": float(np.mean(usual))}
         for suffix, model in (("", subject.model), ("_untrained", subject.fresh())):
-            for name, state in states(model, asked.to(subject.device), self.layers).items():
+            for name, state in self._last(model, asked, subject.device).items():
                 found[name + suffix] = self._told(state, table.ravel())
-            for name, state in states(model, alone.to(subject.device), self.layers).items():
-                shares = [self._told(state, column) for column in table.T]
-                found[f"{name}_subject{suffix}"] = float(np.mean(shares))
+            for name, state in {} if whole else self._last(model, alone, subject.device).items():
+                found[f"{name}_subject{suffix}"] = float(np.mean([self._told(state, v) for v in table.T]))
         return found
 
-    def _told(self, state: torch.Tensor, values: np.ndarray) -> float:
-        last = state[:, -1].double().cpu().numpy()
+    def _last(self, model: Any, windows: np.ndarray, device: torch.device) -> Mapping[str, np.ndarray]:
+        """By layer, (n, E): states of the last token but one of (n, T + 1) windows, all before it read."""
+        parts = [
+            states(model, conditional(rows, windows.shape[1] - 1).to(device), self.layers)
+            for rows in torch.from_numpy(windows).split(ROWS)
+        ]
+        return {
+            name: np.concatenate([part[name][:, -1].double().cpu().numpy() for part in parts])
+            for name in self.layers
+        }
+
+    def _told(self, state: np.ndarray, values: np.ndarray) -> float:
         fold = np.random.default_rng(SEED).permutation(len(values)) % self.folds
         right, said = np.eye(values.max() + 1)[values], np.empty(len(values), int)
         for k in range(self.folds):
             seen = fold != k
-            said[~seen] = ridge(last[seen], right[seen], last[~seen], self.penalty).argmax(axis=1)
+            said[~seen] = ridge(state[seen], right[seen], state[~seen], self.penalty).argmax(axis=1)
         return float((said == values).mean())
 
 
