@@ -5,6 +5,7 @@ OUT/details.json (fits, rows left out, forecasts, change points, provenance) and
 """
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from rich.console import Console
 
 from analysis.emergence.curves import Curve, curves, groups
 from analysis.emergence.forecasts import forecasts
+from analysis.emergence.replication import replicated
 from analysis.emergence.training import along_training
 from analysis.emergence.verdicts import judge
+from analysis.plots.thresholds import Found
 from analysis.report.emergence_page import page
 from experiments import tables
 from experiments.door import door
@@ -34,6 +37,7 @@ def main(cfg: DictConfig) -> None:
     if not 0 < knobs["share"] < 0.8:
         raise ValueError(f"share={cfg.share}: between 0 and 0.8, the share that a straight line takes")
     found = judge(curves(table, axis=cfg.x, source=source), **knobs)
+    again = [] if cfg.again is None else _again(found, cfg, knobs)
     made = _forecasts(table, [curve for curve, _, _ in found], cfg, source) if cfg.forecasts else []
     steps = along_training(table, seed=knobs["seed"], source=source) if "step" in table else []
     origin = tables.origin("experiments.emergence", cfg)
@@ -42,19 +46,34 @@ def main(cfg: DictConfig) -> None:
         "provenance": origin,
         "correction": "Benjamini-Hochberg over all curves searched",
         "curves": [_detail(curve, d) for curve, d, _ in found],
+        "again": again,
         "forecasts": made,
         "training": steps,
     }
     write_atomically(out / "emergence.json", _json([judged.to_json() for _, _, judged in found]))
     write_atomically(out / "details.json", _json(details))
-    write_atomically(out / "emergence.html", page(found, made, steps, title=Path(source).name, made=origin))
+    write_atomically(
+        out / "emergence.html", page(found, again, made, steps, title=Path(source).name, made=origin)
+    )
     console = Console()
     for _, _, judged in sorted(found, key=lambda one: -one[2].score):
         said = f" (jump {judged.mirage} on other metrics)" if judged.mirage else ""
         console.print(
             f"{judged.task} {judged.metric}: {judged.verdict}{said}: {judged.reason}", soft_wrap=True
         )
+    for pair in again:
+        at = [f"{x:.3g}" if x is not None else "none" for x in (pair["threshold"], pair["threshold_again"])]
+        console.print(f"{pair['task']} {pair['metric']}: threshold {at[0]}, again {at[1]}", soft_wrap=True)
     console.print(f"written to {out / 'emergence.json'}, details.json and emergence.html", soft_wrap=True)
+
+
+def _again(found: Sequence[Found], cfg: DictConfig, knobs: dict[str, Any]) -> list[dict[str, Any]]:
+    second = judge(curves(tables.read(cfg, cfg.again), axis=cfg.x, source=str(cfg.again)), **knobs)
+    try:
+        pairs = replicated(*([judged for _, _, judged in each] for each in (found, second)))
+    except ValueError as error:
+        raise ValueError(f"again={cfg.again}: {error}") from None
+    return [one.to_json() for one in pairs]
 
 
 def _forecasts(table: pd.DataFrame, found: list[Curve], cfg: DictConfig, source: str) -> list[dict[str, Any]]:

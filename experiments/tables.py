@@ -17,10 +17,11 @@ from scalelaw.provenance import provenance
 BY = "architecture"
 
 
-def read(cfg: DictConfig) -> pd.DataFrame:
-    """The table of `cfg.table` under the names of `cfg.columns`. Raises ValueError."""
+def read(cfg: DictConfig, table: str | None = None) -> pd.DataFrame:
+    """The table of `cfg.table`, or another like it, under the names of `cfg.columns`. Raises ValueError."""
+    source = cfg.table if table is None else table
     # A name that maps to itself may be missing.
-    return runs.load(cfg.table, _columns(cfg), history=bool(cfg.get("history", False)))
+    return runs.load(source, _columns(cfg), history=bool(cfg.get("history", False)))
 
 
 def own_up(unread: Mapping[str, str]) -> None:

@@ -49,6 +49,31 @@ def test_what_is_written(table, tmp_path, monkeypatch, capsys):
     assert (again / "emergence.json").read_bytes() == (tmp_path / "emergence.json").read_bytes()
 
 
+def test_a_second_table_says_where_thresholds_are_again(table, tmp_path, monkeypatch, capsys):
+    """The same jump a quarter of a decade later, and a rise that is smooth in both."""
+    random = np.random.default_rng(1)
+    N, u = np.geomspace(1e6, 1e10, 12), np.linspace(0, 1, 12)
+    p = {"jump": 0.02 + 0.8 * np.clip((u - 0.6625) / 0.2, 0, 1), "rise": 0.1 + 0.6 * u}
+    rows = [pd.DataFrame({"task": t, "N": N, "score": random.binomial(300, q) / 300}) for t, q in p.items()]
+    pd.concat(rows).to_csv(tmp_path / "again.csv", index=False)
+    words = [f"again={tmp_path / 'again.csv'}", "forecasts=false", f"hydra.run.dir={tmp_path}"]
+    assert call(main, monkeypatch, table, *QUICK, *words) == 0
+    (one,) = json.loads((tmp_path / "details.json").read_text())["again"]
+    assert (one["task"], one["verdict"], one["verdict_again"]) == ("jump", "emergent", "emergent")
+    assert one["decades"] == pytest.approx(0.25, abs=0.12)
+    assert one["decades"] == pytest.approx(np.log10(one["threshold_again"] / one["threshold"]))
+    assert "Found again" in (tmp_path / "emergence.html").read_text()
+    assert "jump score: threshold" in capsys.readouterr().out
+
+
+def test_a_second_table_of_other_tasks_is_refused(table, tmp_path, monkeypatch, capsys):
+    other = pd.DataFrame({"task": "else", "N": np.geomspace(1e6, 1e9, 9), "score": 0.5})
+    other.to_csv(tmp_path / "other.csv", index=False)
+    words = [f"again={tmp_path / 'other.csv'}", f"hydra.run.dir={tmp_path}"]
+    assert call(main, monkeypatch, table, *QUICK, *words) != 0
+    assert "have no task and metric in common" in capsys.readouterr().err
+
+
 def test_checkpoints_get_their_change_points(tmp_path, monkeypatch):
     step = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 2000, 4000], float)
     rows = pd.DataFrame(

@@ -19,6 +19,7 @@ GRADE = {"emergent": "good", "undecided": "warn"}
 
 def page(
     found: Sequence[Found],
+    again: Sequence[Mapping[str, Any]],
     forecasts: Sequence[Mapping[str, Any]],
     training: Sequence[Mapping[str, Any]],
     *,
@@ -38,6 +39,8 @@ def page(
     if len(tasks) > DRAWN:
         rest = f"{len(tasks) - DRAWN} tasks that rank lower are in the table only"
         body.append(tag("p", f"{rest}; emergence.json has the reasons."))
+    if again:
+        body += [tag("h2", "Found again"), tag("p", AGAIN), _again(again)]
     if forecasts:
         body += [tag("h2", "Forecasts of the largest 4x"), tag("p", FORECASTS), _forecasts(forecasts)]
     if training:
@@ -52,6 +55,24 @@ FORECASTS = (
     "baselines, the last score and a line in the logit. The hold-outs are the top 4x, shown, the 4x below it "
     "and so on, each forecast from what lies below."
 )
+
+
+AGAIN = (
+    "The thresholds of a second table of the same tasks, from other runs. Decades: log10 of its threshold "
+    "over the first one's."
+)
+
+
+def _again(again: Sequence[Mapping[str, Any]]) -> Raw:
+    head = ["task", "metric", "verdict", "again", "threshold", "again", "decades", "in the interval"]
+    inside = {True: "yes", False: "no", None: "–"}
+    rows = []
+    for one in again:
+        verdicts = [one[key].replace("_", " ") for key in ("verdict", "verdict_again")]
+        where = [sig(one[key], 3) for key in ("threshold", "threshold_again")]
+        apart = [sig(one["decades"], 2), inside[one["inside"]]]
+        rows.append([one["task"], one["metric"], *verdicts, *where, *apart])
+    return html.table(head, rows)
 
 
 def _summary(found: Sequence[Found]) -> str:
