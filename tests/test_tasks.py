@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from training import Chain, job
 from training import run as tiny
 
-from analysis.tables.scores import table
+from analysis.tables.scores import matrix, table
 from experiments.scores import main as scores
 from experiments.train import main as train
 from scalelaw.contracts import ANSWER, IGNORE, SEPARATOR, BadInput, Exam
@@ -341,6 +341,7 @@ def test_scores_reach_record_metrics_and_table(tmp_path, monkeypatch):
         assert last["fact_recall_1024.nll"] == said["nll"]
         assert said["bits"] == pytest.approx(1024 * (5 - said["nll"] / math.log(2)))
     assert call(scores, monkeypatch, f"runs={tmp_path}", "tuned=false") == 0
+    assert "| fact_recall_1024" in (tmp_path / "scores.md").read_text()
     every = pd.read_csv(tmp_path / "scores.csv")
     assert len(every) == 4 * 3
     assert {"task", "N", "C", "D", "depth", "score", "n", "chance", "metric", "model", "loss"} <= set(every)
@@ -357,6 +358,23 @@ def test_scores_reach_record_metrics_and_table(tmp_path, monkeypatch):
     one = next(iter(runs.values()))
     several = table([one, dataclasses.replace(one, architecture="prefix_decoder")], tuned=False)
     assert set(several.task) == {f"fact_recall_1024, {name}" for name in ("causal_decoder", "prefix_decoder")}
+
+
+def test_a_matrix_has_the_mean_and_the_ends_of_a_cell():
+    rows = pd.DataFrame(
+        {
+            "task": ["t", "t", "t", "u", "t"],
+            "metric": ["exact", "exact", "exact", "exact", "nll"],
+            "depth": [1, 1, 2, 2, 2],
+            "width": 8,
+            "score": [0.5, 1.0, 0.25, 0.125, 9.0],
+            "chance": 0.1,
+        }
+    )
+    head, lines = matrix(rows)
+    assert head == ["exact match", "depth 1", "depth 2", "chance"]
+    assert lines == [["t", "0.75 (0.50 to 1.00)", "0.25", "0.10"], ["u", "–", "0.12", "0.10"]]
+    assert matrix(rows.assign(depth=1))[0] == ["exact match", "width 8", "chance"]
 
 
 def test_runs_without_scores_are_no_table(tmp_path, monkeypatch, capsys):

@@ -28,6 +28,29 @@ def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
     return found
 
 
+def matrix(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows to read: exact match of every task by depth, or by width where all are as deep.
+
+    A cell is the mean of its runs, with the least and the most where they differ; the best guess comes last.
+    """
+    rows = table.loc[table.metric == "exact"]
+    axis = "depth" if rows.depth.nunique() > 1 else "width"
+    sizes = sorted(rows[axis].unique())
+    head = ["exact match", *(f"{axis} {size}" for size in sizes), "chance"]
+    lines = []
+    for task, its in rows.groupby("task", sort=False):
+        cells = [_cell(its.loc[its[axis] == size, "score"]) for size in sizes]
+        lines.append([str(task), *cells, f"{its.chance.median():.2f}"])
+    return head, lines
+
+
+def _cell(scores: pd.Series) -> str:
+    if scores.empty:
+        return "–"
+    least, most = f"{scores.min():.2f}", f"{scores.max():.2f}"
+    return least if least == most else f"{scores.mean():.2f} ({least} to {most})"
+
+
 def _rows(run: Run) -> Iterable[dict]:
     for task, score in run.scores.items():
         if "items" not in score:  # the loss on other text
