@@ -17,6 +17,7 @@ from rich.console import Console
 
 from analysis.emergence.curves import Curve, curves, groups
 from analysis.emergence.forecasts import forecasts
+from analysis.emergence.halfway import Halfway, halfway
 from analysis.emergence.replication import replicated
 from analysis.emergence.training import along_training
 from analysis.emergence.verdicts import judge
@@ -26,6 +27,7 @@ from experiments import tables
 from experiments.door import door
 from scalelaw.run import write_atomically
 
+PLACES = ("threshold", "halfway")
 KNOBS = ("share", "bootstrap", "seed")
 
 
@@ -37,7 +39,8 @@ def main(cfg: DictConfig) -> None:
     if not 0 < knobs["share"] < 0.8:
         raise ValueError(f"share={cfg.share}: between 0 and 0.8, the share that a straight line takes")
     found = judge(curves(table, axis=cfg.x, source=source), **knobs)
-    again = [] if cfg.again is None else _again(found, cfg, knobs)
+    halves = _halves(found, knobs)
+    again = [] if cfg.again is None else _again(found, halves, cfg, knobs)
     made = _forecasts(table, [curve for curve, _, _ in found], cfg, source) if cfg.forecasts else []
     steps = along_training(table, seed=knobs["seed"], source=source) if "step" in table else []
     origin = tables.origin("experiments.emergence", cfg)
@@ -45,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     details = {
         "provenance": origin,
         "correction": "Benjamini-Hochberg over all curves searched",
-        "curves": [_detail(curve, d) for curve, d, _ in found],
+        "curves": [_detail(*one, half) for one, half in zip(found, halves, strict=True)],
         "again": again,
         "forecasts": made,
         "training": steps,
@@ -53,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     write_atomically(out / "emergence.json", _json([judged.to_json() for _, _, judged in found]))
     write_atomically(out / "details.json", _json(details))
     write_atomically(
-        out / "emergence.html", page(found, again, made, steps, title=Path(source).name, made=origin)
+        out / "emergence.html", page(found, halves, again, made, steps, title=Path(source).name, made=origin)
     )
     console = Console()
     for _, _, judged in sorted(found, key=lambda one: -one[2].score):
@@ -62,18 +65,30 @@ def main(cfg: DictConfig) -> None:
             f"{judged.task} {judged.metric}: {judged.verdict}{said}: {judged.reason}", soft_wrap=True
         )
     for pair in again:
-        at = [f"{x:.3g}" if x is not None else "none" for x in (pair["threshold"], pair["threshold_again"])]
-        console.print(f"{pair['task']} {pair['metric']}: threshold {at[0]}, again {at[1]}", soft_wrap=True)
+        said = [
+            f"{place} {_told(pair[place]['first'])}, again {_told(pair[place]['again'])}" for place in PLACES
+        ]
+        console.print(f"{pair['task']} {pair['metric']}: {'; '.join(said)}", soft_wrap=True)
     console.print(f"written to {out / 'emergence.json'}, details.json and emergence.html", soft_wrap=True)
 
 
-def _again(found: Sequence[Found], cfg: DictConfig, knobs: dict[str, Any]) -> list[dict[str, Any]]:
+def _halves(found: Sequence[Found], knobs: dict[str, Any]) -> list[Halfway | None]:
+    how = {name: knobs[name] for name in ("bootstrap", "seed")}
+    return [halfway(curve, **how) for curve, _, _ in found]
+
+
+def _again(
+    found: Sequence[Found], halves: Sequence[Halfway | None], cfg: DictConfig, knobs: dict[str, Any]
+) -> list[dict[str, Any]]:
     second = judge(curves(tables.read(cfg, cfg.again), axis=cfg.x, source=str(cfg.again)), **knobs)
+    sides = [
+        [(judged, half) for (_, _, judged), half in zip(each, its, strict=True)]
+        for each, its in ((found, halves), (second, _halves(second, knobs)))
+    ]
     try:
-        pairs = replicated(*([judged for _, _, judged in each] for each in (found, second)))
+        return [one.to_json() for one in replicated(*sides)]
     except ValueError as error:
         raise ValueError(f"again={cfg.again}: {error}") from None
-    return [one.to_json() for one in pairs]
 
 
 def _forecasts(table: pd.DataFrame, found: list[Curve], cfg: DictConfig, source: str) -> list[dict[str, Any]]:
@@ -84,13 +99,17 @@ def _forecasts(table: pd.DataFrame, found: list[Curve], cfg: DictConfig, source:
     return made
 
 
-def _detail(curve: Curve, d: Any) -> dict[str, Any]:
+def _detail(curve: Curve, d: Any, _: Any, half: Halfway | None) -> dict[str, Any]:
     one = {"task": curve.task, "metric": curve.metric, "x": curve.axis, "points": len(curve.x)}
-    one |= {"left_out": list(curve.left_out)}
+    one |= {"left_out": list(curve.left_out), "halfway": None if half is None else half.to_json()}
     if d is None:
         return one
     kept = ("statistic", "p_value", "p_trend", "effect", "base", "rise", "width", "level")
     return one | {name: getattr(d, name) for name in kept}
+
+
+def _told(x: float | None) -> str:
+    return "none" if x is None else f"{x:.3g}"
 
 
 def _json(content: Any) -> str:

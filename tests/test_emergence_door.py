@@ -58,10 +58,13 @@ def test_a_second_table_says_where_thresholds_are_again(table, tmp_path, monkeyp
     pd.concat(rows).to_csv(tmp_path / "again.csv", index=False)
     words = [f"again={tmp_path / 'again.csv'}", "forecasts=false", f"hydra.run.dir={tmp_path}"]
     assert call(main, monkeypatch, table, *QUICK, *words) == 0
-    (one,) = json.loads((tmp_path / "details.json").read_text())["again"]
+    one, rise = json.loads((tmp_path / "details.json").read_text())["again"]
     assert (one["task"], one["verdict"], one["verdict_again"]) == ("jump", "emergent", "emergent")
-    assert one["decades"] == pytest.approx(0.25, abs=0.12)
-    assert one["decades"] == pytest.approx(np.log10(one["threshold_again"] / one["threshold"]))
+    assert (rise["task"], rise["threshold"]["first"]) == ("rise", None)
+    for place in ("threshold", "halfway"):
+        assert one[place]["decades"] == pytest.approx(0.25, abs=0.12)
+        assert one[place]["decades"] == pytest.approx(np.log10(one[place]["again"] / one[place]["first"]))
+    assert rise["halfway"]["decades"] == pytest.approx(0, abs=0.2)
     assert "Found again" in (tmp_path / "emergence.html").read_text()
     assert "jump score: threshold" in capsys.readouterr().out
 

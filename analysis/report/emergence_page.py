@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from analysis.emergence.forecasts import BASELINES
+from analysis.emergence.halfway import Halfway
 from analysis.plots import thresholds
 from analysis.plots.style import look, svg
 from analysis.plots.thresholds import Found
@@ -19,6 +20,7 @@ GRADE = {"emergent": "good", "undecided": "warn"}
 
 def page(
     found: Sequence[Found],
+    halves: Sequence[Halfway | None],
     again: Sequence[Mapping[str, Any]],
     forecasts: Sequence[Mapping[str, Any]],
     training: Sequence[Mapping[str, Any]],
@@ -27,12 +29,13 @@ def page(
     made: Mapping[str, Any],
 ) -> str:
     """One self-contained HTML page; same findings, same bytes."""
-    ranked = sorted(found, key=lambda one: -one[2].score)
+    pairs = sorted(zip(found, halves, strict=True), key=lambda pair: -pair[0][2].score)
+    ranked = [one for one, _ in pairs]
     tasks = list(dict.fromkeys(j.task for _, _, j in ranked))
     body = [
         tag("h1", f"Thresholds in {title}"),
         tag("p", html.prose(_summary(found))),
-        _verdicts(ranked),
+        _verdicts(pairs),
         tag("h2", "Figures"),
         *(_figure([one for one in found if one[2].task == task], k) for k, task in enumerate(tasks[:DRAWN])),
     ]
@@ -58,21 +61,26 @@ FORECASTS = (
 
 
 AGAIN = (
-    "The thresholds of a second table of the same tasks, from other runs. Decades: log10 of its threshold "
-    "over the first one's."
+    "Curves that rise in a second table of the same tasks too, from other runs. Decades: log10 of its place "
+    "over the first one's; in bold where it lies in the first one's 95 % interval."
 )
 
 
 def _again(again: Sequence[Mapping[str, Any]]) -> Raw:
-    head = ["task", "metric", "verdict", "again", "threshold", "again", "decades", "in the interval"]
-    inside = {True: "yes", False: "no", None: "–"}
+    head = ["task", "metric", "verdict", "again"]
+    head += ["threshold", "again", "decades", "half-way at", "again", "decades"]
     rows = []
     for one in again:
         verdicts = [one[key].replace("_", " ") for key in ("verdict", "verdict_again")]
-        where = [sig(one[key], 3) for key in ("threshold", "threshold_again")]
-        apart = [sig(one["decades"], 2), inside[one["inside"]]]
-        rows.append([one["task"], one["metric"], *verdicts, *where, *apart])
+        rows.append(
+            [one["task"], one["metric"], *verdicts, *_place(one["threshold"]), *_place(one["halfway"])]
+        )
     return html.table(head, rows)
+
+
+def _place(one: Mapping[str, Any]) -> list[object]:
+    apart = sig(one["decades"], 2)
+    return [sig(one["first"], 3), sig(one["again"], 3), tag("b", apart) if one["inside"] else apart]
 
 
 def _summary(found: Sequence[Found]) -> str:
@@ -88,14 +96,16 @@ def _summary(found: Sequence[Found]) -> str:
     )
 
 
-def _verdicts(ranked: Sequence[Found]) -> Raw:
+def _verdicts(pairs: Sequence[tuple[Found, Halfway | None]]) -> Raw:
     rows = []
-    for _, _, j in ranked:
+    for (_, _, j), half in pairs:
         verdict = tag("span", j.verdict.replace("_", " "), class_=GRADE.get(j.verdict, ""))
         where = [sig(j.threshold, 3), bounds(j.interval95, 3)]
+        where += [sig(half and half.at, 3), bounds(half and half.interval95, 3)]
         rows.append([j.task, j.metric, verdict, sig(j.score, 3), sig(j.p_value, 2), *where, j.mirage or "–"])
-    axis = ranked[0][0].axis
+    axis = pairs[0][0][0].axis
     head = ["task", "metric", "verdict", "score", "p", f"threshold, {axis}", "95 % interval"]
+    head += [f"half-way, {axis}", "95 % interval"]
     return html.table([*head, "jump on other metrics"], rows, class_="sortable")
 
 
