@@ -1,4 +1,4 @@
-"""Where a score has risen half-way: known places, runs that fail by luck, and how often intervals hold them."""
+"""Where a score is half-way up: known places, runs that fail by luck, how often intervals hold the place."""
 
 import numpy as np
 import pandas as pd
@@ -42,8 +42,8 @@ def test_what_does_not_rise_has_no_middle():
 
 @pytest.mark.parametrize("luck", [0.0, 0.3])
 def test_intervals_hold_the_middle(luck):
-    """A sigmoid from 0 to 1 seen on 200 items, four runs a size; a run that has luck against it scores 0: the mean
-    rises to 1 - luck, and is half-way where the sigmoid is. Twelve sizes lie 0.18 decades apart."""
+    """A sigmoid from 0 to 1 seen on 200 items, four runs at each of twelve sizes 0.18 decades apart. A run that luck
+    fails scores 0: the mean then rises to 1 - luck, and is half-way where the sigmoid is."""
     random = np.random.default_rng(3)
     held, width = [], []
     for at in random.uniform(3.5, 4.5, size=100):

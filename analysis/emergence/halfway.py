@@ -43,7 +43,9 @@ def halfway(curve: Curve, *, bootstrap: int, seed: int) -> Halfway | None:
     if not level[-1] > level[0]:
         return None
     middle = (level[0] + level[-1]) / 2
-    residual = curve.y - level[member]
+    # A level fitted to few points lies nearer to them than the truth does.
+    free = max(len(curve.y) - len(np.unique(level)), len(curve.y) / 4)
+    residual = (curve.y - level[member]) * np.sqrt(len(curve.y) / free)
     random = np.random.default_rng(seed)
     signs = random.choice([-1.0, 1.0], size=(bootstrap, len(residual)))
     drawn = [_crossing(fit(level[member] + sign * residual), middle) for sign in signs]
@@ -55,8 +57,8 @@ def halfway(curve: Curve, *, bootstrap: int, seed: int) -> Halfway | None:
 
 
 def _crossing(level: np.ndarray, middle: float) -> tuple[int, float]:
-    """The first size at the middle or above, at least the second, and how far towards it from the one before the
-    place lies (0 to 1)."""
+    """The first size at the middle or above, at least the second, and the place's share of the way towards it
+    from the one before."""
     above = np.flatnonzero(level >= middle)
     k = max(int(above[0]) if len(above) else len(level) - 1, 1)
     rise = level[k] - level[k - 1]
