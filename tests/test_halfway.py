@@ -42,8 +42,8 @@ def test_what_does_not_rise_has_no_middle():
 
 @pytest.mark.parametrize("luck", [0.0, 0.3])
 def test_intervals_hold_the_middle(luck):
-    """A sigmoid from 0 to 1 seen on 200 items, four runs at each of twelve sizes 0.18 decades apart. A run that luck
-    fails scores 0: the mean then rises to 1 - luck, and is half-way where the sigmoid is."""
+    """A sigmoid seen on 200 items, four runs at each of twelve sizes 0.18 decades apart. Unlucky runs score
+    0: the mean then rises to 1 - luck, and is half-way where the sigmoid is."""
     random = np.random.default_rng(3)
     held, width = [], []
     for at in random.uniform(3.5, 4.5, size=100):
