@@ -40,7 +40,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"share={cfg.share}: between 0 and 0.8, the share that a straight line takes")
     found = judge(curves(table, axis=cfg.x, source=source), **knobs)
     halves = _halves(found, knobs)
-    again = [] if cfg.again is None else _again(found, halves, cfg, knobs)
+    again = [] if not cfg.again else _again(found, halves, cfg, knobs)
     made = _forecasts(table, [curve for curve, _, _ in found], cfg, source) if cfg.forecasts else []
     steps = along_training(table, seed=knobs["seed"], source=source) if "step" in table else []
     origin = tables.origin("experiments.emergence", cfg)
@@ -74,13 +74,19 @@ def main(cfg: DictConfig) -> None:
 
 def _halves(found: Sequence[Found], knobs: dict[str, Any]) -> list[Halfway | None]:
     how = {name: knobs[name] for name in ("bootstrap", "seed")}
-    return [halfway(curve, **how) for curve, _, _ in found]
+    return [
+        None if d is None or judged.verdict in ("flat", "not_learned") else halfway(curve, d, **how)
+        for curve, d, judged in found
+    ]
 
 
 def _again(
     found: Sequence[Found], halves: Sequence[Halfway | None], cfg: DictConfig, knobs: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    second = judge(curves(tables.read(cfg, cfg.again), axis=cfg.x, source=str(cfg.again)), **knobs)
+    if Path(cfg.again).resolve() == Path(cfg.table).resolve():
+        raise ValueError(f"again={cfg.again}: is the table itself; it takes one of other runs")
+    table = tables.read(cfg, cfg.again)
+    second = judge(curves(table, axis=found[0][0].axis, source=str(cfg.again)), **knobs)
     sides = [
         [(judged, half) for (_, _, judged), half in zip(each, its, strict=True)]
         for each, its in ((found, halves), (second, _halves(second, knobs)))

@@ -65,7 +65,7 @@ def test_a_second_table_says_where_thresholds_are_again(table, tmp_path, monkeyp
         assert one[place]["decades"] == pytest.approx(0.25, abs=0.12)
         assert one[place]["decades"] == pytest.approx(np.log10(one[place]["again"] / one[place]["first"]))
     assert rise["halfway"]["decades"] == pytest.approx(0, abs=0.2)
-    assert "Found again" in (tmp_path / "emergence.html").read_text()
+    assert "In other runs" in (tmp_path / "emergence.html").read_text()
     assert "jump score: threshold" in capsys.readouterr().out
 
 
@@ -75,6 +75,9 @@ def test_a_second_table_of_other_tasks_is_refused(table, tmp_path, monkeypatch, 
     words = [f"again={tmp_path / 'other.csv'}", f"hydra.run.dir={tmp_path}"]
     assert call(main, monkeypatch, table, *QUICK, *words) != 0
     assert "have no task and metric in common" in capsys.readouterr().err
+    itself = f"again={table.removeprefix('table=')}"
+    assert call(main, monkeypatch, table, *QUICK, itself, f"hydra.run.dir={tmp_path}") != 0
+    assert "is the table itself" in capsys.readouterr().err
 
 
 def test_checkpoints_get_their_change_points(tmp_path, monkeypatch):

@@ -367,6 +367,7 @@ def test_a_matrix_has_the_mean_and_the_ends_of_a_cell():
             "metric": ["exact", "exact", "exact", "exact", "nll"],
             "depth": [1, 1, 2, 2, 2],
             "width": 8,
+            "D": 1e6,
             "score": [0.5, 1.0, 0.25, 0.125, 9.0],
             "chance": 0.1,
         }
@@ -375,6 +376,11 @@ def test_a_matrix_has_the_mean_and_the_ends_of_a_cell():
     assert head == ["exact match", "depth 1", "depth 2", "chance"]
     assert lines == [["t", "0.75 (0.50 to 1.00)", "0.25", "0.10"], ["u", "–", "0.12", "0.10"]]
     assert matrix(rows.assign(depth=1))[0] == ["exact match", "width 8", "chance"]
+    apart = rows.assign(width=[8, 16, 8, 8, 8], D=[1e6, 1e6, 2e6, 1e6, 1e6])
+    head, lines = matrix(apart)
+    assert head[1:-1] == ["depth 1, width 8", "depth 1, width 16", "depth 2, width 8"]
+    assert lines[0] == ["t, D = 1,000,000", "0.50", "1.00", "–", "0.10"]
+    assert lines[1] == ["t, D = 2,000,000", "–", "–", "0.25", "0.10"]
 
 
 def test_runs_without_scores_are_no_table(tmp_path, monkeypatch, capsys):

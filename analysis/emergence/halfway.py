@@ -9,13 +9,14 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from analysis.emergence.curves import Curve
+from analysis.emergence.detect import Detection
 
-FEWEST = 4  # sizes
+LEAST = 1e-9  # of the largest score: a rise below it is rounding
 
 
 @dataclass(frozen=True)
 class Halfway:
-    """at, interval95: in units of the curve's x. levels: what it rises from and to."""
+    """at, interval95: in units of the curve's x. levels: what it rises from and to, in units of its y."""
 
     at: float
     interval95: list[float]
@@ -25,35 +26,30 @@ class Halfway:
         return asdict(self)
 
 
-def halfway(curve: Curve, *, bootstrap: int, seed: int) -> Halfway | None:
+def halfway(curve: Curve, found: Detection, *, bootstrap: int, seed: int) -> Halfway | None:
     """Where the best curve that never falls (isotonic regression on x) passes the middle of its range.
 
-    Between two sizes the place is by a straight line in log x. The interval is of curves with residuals of
-    random sign (wild bootstrap, Liu 1988), and reaches from size to size: where between two a jump lies is
-    not told. None for fewer than four sizes, or where nothing rises.
+    Between two sizes the place is by a straight line in log x. The interval is of curves drawn about the best
+    one with the scatter `found`, and reaches from size to size: where between two a jump lies is not told.
+    None where nothing rises; whether a rise is more than chance is for `found` to say.
     """
     sizes, member, count = np.unique(curve.x, return_inverse=True, return_counts=True)
-    if len(sizes) < FEWEST:
-        return None
 
     def fit(y: np.ndarray) -> np.ndarray:
         return isotonic_regression(np.bincount(member, y) / count, weights=count).x
 
     level = fit(curve.y)
-    if not level[-1] > level[0]:
+    if not level[-1] - level[0] > LEAST * float(np.abs(curve.y).max()):
         return None
     middle = (level[0] + level[-1]) / 2
-    # A level fitted to few points lies nearer to them than the truth does.
-    free = max(len(curve.y) - len(np.unique(level)), len(curve.y) / 4)
-    residual = (curve.y - level[member]) * np.sqrt(len(curve.y) / free)
     random = np.random.default_rng(seed)
-    signs = random.choice([-1.0, 1.0], size=(bootstrap, len(residual)))
-    drawn = [_crossing(fit(level[member] + sign * residual), middle) for sign in signs]
-    before, after = np.array([(k - 1, k) for k, _ in drawn]).T
-    ends = [sizes[int(np.quantile(before, 0.025))], sizes[int(np.quantile(after, 0.975))]]
+    drawn = found.noise.draw(level[member] / found.unit, bootstrap, random) * found.unit
+    after = np.array([_crossing(fit(y), middle)[0] for y in drawn])
+    ends = [sizes[int(np.quantile(after, 0.025)) - 1], sizes[int(np.quantile(after, 0.975))]]
     k, share = _crossing(level, middle)
     at = sizes[k - 1] + share * (sizes[k] - sizes[k - 1])
-    return Halfway(curve.at(float(at)), sorted(curve.at(float(end)) for end in ends), [level[0], level[-1]])
+    interval = sorted(curve.at(float(end)) for end in ends)
+    return Halfway(curve.at(float(at)), interval, [float(level[0]), float(level[-1])])
 
 
 def _crossing(level: np.ndarray, middle: float) -> tuple[int, float]:

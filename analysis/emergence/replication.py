@@ -11,23 +11,24 @@ from analysis.emergence.halfway import Halfway
 from analysis.emergence.verdicts import Judged
 
 Side = tuple[Judged, Halfway | None]
-RISES = ("emergent", "smooth", "undecided")
+Found = tuple[float, Sequence[float]] | None
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of one table and of the other, in units of x; None where it has none. decades: log10 of the second over
-    the first. inside: whether the second lies in the first's 95 % interval."""
+    """Of one table and of the other, in units of x, with their 95 % intervals; None where it has none.
+    decades: log10 of the second over the first."""
 
     first: float | None
+    interval95: Sequence[float] | None
     again: float | None
+    again95: Sequence[float] | None
     decades: float | None
-    inside: bool | None
 
 
 @dataclass(frozen=True)
 class Replicated:
-    """One curve that rises in both of two tables, or is emergent in either."""
+    """One curve of both tables that rises in both, or has a threshold in either."""
 
     task: str
     metric: str
@@ -53,15 +54,24 @@ def replicated(first: Sequence[Side], second: Sequence[Side]) -> list[Replicated
             metric=a.metric,
             verdict=a.verdict,
             verdict_again=b.verdict,
-            threshold=_place(a.threshold, a.interval95, b.threshold),
-            halfway=_place(half and half.at, half and half.interval95, other and other.at),
+            threshold=_place(_threshold(a), _threshold(b)),
+            halfway=_place(_halfway(half), _halfway(other)),
         )
         for (a, half), (b, other) in both
-        if "emergent" in (a.verdict, b.verdict) or (a.verdict in RISES and b.verdict in RISES)
+        if "emergent" in (a.verdict, b.verdict) or (half is not None and other is not None)
     ]
 
 
-def _place(first: float | None, interval: Sequence[float] | None, again: float | None) -> Place:
-    if first is None or interval is None or again is None:
-        return Place(first, again, None, None)
-    return Place(first, again, math.log10(again / first), interval[0] <= again <= interval[1])
+def _threshold(judged: Judged) -> Found:
+    if judged.threshold is None or judged.interval95 is None:
+        return None
+    return judged.threshold, judged.interval95
+
+
+def _halfway(half: Halfway | None) -> Found:
+    return None if half is None else (half.at, half.interval95)
+
+
+def _place(first: Found, again: Found) -> Place:
+    decades = math.log10(again[0] / first[0]) if first and again else None
+    return Place(*(first or (None, None)), *(again or (None, None)), decades)

@@ -43,7 +43,7 @@ def page(
         rest = f"{len(tasks) - DRAWN} tasks that rank lower are in the table only"
         body.append(tag("p", f"{rest}; emergence.json has the reasons."))
     if again:
-        body += [tag("h2", "Found again"), tag("p", AGAIN), _again(again)]
+        body += [tag("h2", "In other runs"), tag("p", AGAIN), _again(again)]
     if forecasts:
         body += [tag("h2", "Forecasts of the largest 4x"), tag("p", FORECASTS), _forecasts(forecasts)]
     if training:
@@ -61,8 +61,8 @@ FORECASTS = (
 
 
 AGAIN = (
-    "Curves that rise in a second table of the same tasks too, from other runs. Decades: log10 of its place "
-    "over the first one's; in bold where it lies in the first one's 95 % interval."
+    "The same curves in a second table, from other runs, where they rise in both or have a threshold in "
+    "either. Decades: log10 of the second place over the first."
 )
 
 
@@ -79,8 +79,7 @@ def _again(again: Sequence[Mapping[str, Any]]) -> Raw:
 
 
 def _place(one: Mapping[str, Any]) -> list[object]:
-    apart = sig(one["decades"], 2)
-    return [sig(one["first"], 3), sig(one["again"], 3), tag("b", apart) if one["inside"] else apart]
+    return [sig(one["first"], 3), sig(one["again"], 3), sig(one["decades"], 2)]
 
 
 def _summary(found: Sequence[Found]) -> str:

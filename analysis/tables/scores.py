@@ -29,19 +29,23 @@ def table(runs: Iterable[Run], *, tuned: bool) -> pd.DataFrame:
 
 
 def matrix(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    """Header and rows to read: exact match of every task by depth, or by width where all are as deep.
+    """Header and rows to read: exact match of every task, by width or depth, whichever varies, or both.
 
-    A cell is the mean of its runs, with the least and the most where they differ; the best guess comes last.
+    A cell is the mean of its runs (seeds, and rates where they were not tuned), with the least and the most
+    where they differ; the best guess comes last. A task of several D has a row for each.
     """
     rows = table.loc[table.metric == "exact"]
-    axis = "depth" if rows.depth.nunique() > 1 else "width"
-    sizes = sorted(rows[axis].unique())
-    head = ["exact match", *(f"{axis} {size}" for size in sizes), "chance"]
+    axes = [axis for axis in ("depth", "width") if rows[axis].nunique() > 1] or ["width"]
+    sizes = rows[axes].drop_duplicates().sort_values(axes)
+    columns = [", ".join(f"{axis} {size[axis]}" for axis in axes) for _, size in sizes.iterrows()]
     lines = []
-    for task, its in rows.groupby("task", sort=False):
-        cells = [_cell(its.loc[its[axis] == size, "score"]) for size in sizes]
-        lines.append([str(task), *cells, f"{its.chance.median():.2f}"])
-    return head, lines
+    for (task, D), its in rows.groupby(["task", "D"], sort=False):
+        name = str(task) if rows.loc[rows.task == task, "D"].nunique() == 1 else f"{task}, D = {D:,.0f}"
+        there = [(its[axes] == size).all(axis=1) for _, size in sizes.iterrows()]
+        guess = its.chance.median()
+        cells = [_cell(its.loc[here, "score"]) for here in there]
+        lines.append([name, *cells, "–" if pd.isna(guess) else f"{guess:.2f}"])
+    return ["exact match", *columns, "chance"], lines
 
 
 def _cell(scores: pd.Series) -> str:
