@@ -216,6 +216,14 @@ def energy() -> Iterator[str]:
         yield f"[{low:,.0f}, {high:,.0f}]"
 
 
+def abilities() -> Iterator[str]:
+    found = json.loads((ROOT / "bench/results/emergence.json").read_text())["forecasts"]["obsscaling, C"]
+    moved = found["median of all, by family"]
+    yield f"on {moved['wins_over_all']} of {moved['curves']} tasks"
+    yield f"{moved['mean_error']:.3f} against {found['nearer baseline']['mean_error']:.3f}"
+    yield f"on {moved['wins']}, with {moved['error']:.3f}"
+
+
 FIGURES = {
     3: multipliers,
     4: lambda: ratios(0, 1, 2),
@@ -228,6 +236,7 @@ FIGURES = {
     15: forgotten,
     16: forecasts,
     18: exponents,
+    20: abilities,
     19: valleys,
     21: thresholds,
     23: lambda: trends("basin.rise_0.2", "basin.width", "curvature.top_eigenvalue", "curvature.trace"),
