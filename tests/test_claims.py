@@ -192,9 +192,28 @@ def thresholds() -> Iterator[str]:
             yield f"{one['threshold']:,.0f} [{one['interval95'][0]:,.0f}, {one['interval95'][1]:,.0f}]"
 
 
+def halves() -> Iterator[str]:
+    """And where they are in other seeds: within 0.2 decades, for all five tasks in the prefix decoder."""
+    again = [one for one in committed("emergence/details.json")["again"] if one["metric"] == "exact"]
+    places = {
+        one["task"]: one["halfway"]
+        for one in again
+        if not one["task"].startswith("bigram") and one["halfway"]["decades"] is not None
+    }
+    farthest = max(abs(one["decades"]) for one in places.values())
+    assert farthest < 0.2
+    assert sum(task.endswith("prefix_decoder") for task in places) == 5
+    assert f"at most {farthest:.2f} decades away" in ENGLISH[9].showed
+    for task, one in places.items():
+        if not task.startswith(("fact_recall_256", "modular")):
+            low, high = one["interval95"]
+            yield f"{one['first']:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
 def stored() -> Iterator[str]:
-    [one] = [c for c in committed("emergence/capacity.json")["capacity"] if c["group"] == "causal decoder"]
-    yield spoken(one["bits"], one["interval95"], 3)
+    for one in committed("emergence/capacity.json")["capacity"]:
+        if one["task"] == "fact_recall_1024" and one["group"] != "encoder decoder":
+            yield spoken(one["bits"], one["interval95"], 3)
 
 
 def gaps() -> Iterator[str]:
@@ -231,6 +250,7 @@ FIGURES = {
     6: lambda: ratios(5, 6),
     7: lambda: ratios(7, 8),
     8: lambda: ratios(9),
+    9: halves,
     13: mixtures,
     14: rewards,
     15: forgotten,
