@@ -210,6 +210,16 @@ def halves() -> Iterator[str]:
             yield f"{one['first']:,.0f} [{low:,.0f}, {high:,.0f}]"
 
 
+def hops() -> Iterator[str]:
+    found = pd.read_csv(ROOT / "docs/results/depth_hops/scores.csv")
+    exact = found.loc[found.metric == "exact"]
+    shallow = exact.loc[exact.depth == 1].groupby(["model", "task"]).score.mean()
+    assert (shallow["causal_decoder"].to_numpy() == shallow["prefix_decoder"].to_numpy()).all()
+    for architecture in ("causal_decoder", "encoder_decoder"):
+        yield from (f"{100 * share:.1f}" for share in shallow[architecture])
+    yield f"{100 * exact.loc[exact.depth > 1].score.min():.1f} % of all three"
+
+
 def stored() -> Iterator[str]:
     for one in committed("emergence/capacity.json")["capacity"]:
         if one["task"] == "fact_recall_1024" and one["group"] != "encoder decoder":
@@ -259,6 +269,7 @@ FIGURES = {
     20: abilities,
     19: valleys,
     21: thresholds,
+    22: hops,
     23: lambda: trends("basin.rise_0.2", "basin.width", "curvature.top_eigenvalue", "curvature.trace"),
     24: variances,
     25: lambda: trends("representations.last.dimension_1000", "representations.last.rank_1000"),
