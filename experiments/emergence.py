@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     details = {
         "provenance": origin,
         "correction": "Benjamini-Hochberg over all curves searched",
-        "curves": [_detail(*one, half) for one, half in zip(found, halves, strict=True)],
+        "curves": [_detail(curve, d, half) for (curve, d, _), half in zip(found, halves, strict=True)],
         "again": again,
         "forecasts": made,
         "training": steps,
@@ -105,7 +105,7 @@ def _forecasts(table: pd.DataFrame, found: list[Curve], cfg: DictConfig, source:
     return made
 
 
-def _detail(curve: Curve, d: Any, _: Any, half: Halfway | None) -> dict[str, Any]:
+def _detail(curve: Curve, d: Any, half: Halfway | None) -> dict[str, Any]:
     one = {"task": curve.task, "metric": curve.metric, "x": curve.axis, "points": len(curve.x)}
     one |= {"left_out": list(curve.left_out), "halfway": None if half is None else half.to_json()}
     if d is None:

@@ -69,6 +69,20 @@ def test_a_second_table_says_where_thresholds_are_again(table, tmp_path, monkeyp
     assert "jump score: threshold" in capsys.readouterr().out
 
 
+def test_what_is_flat_is_half_way_nowhere(tmp_path, monkeypatch):
+    N, random = np.geomspace(1e6, 1e10, 12), np.random.default_rng(2)
+    scores = {"flat": random.binomial(300, 0.5, 12) / 300, "rise": np.linspace(0.1, 0.7, 12)}
+    rows = [pd.DataFrame({"task": task, "N": N, "score": score}) for task, score in scores.items()]
+    pd.concat(rows).to_csv(tmp_path / "t.csv", index=False)
+    words = [f"table={tmp_path / 't.csv'}", "forecasts=false", f"hydra.run.dir={tmp_path}"]
+    assert call(main, monkeypatch, *words, *QUICK) == 0
+    verdicts = [one["verdict"] for one in json.loads((tmp_path / "emergence.json").read_text())]
+    flat, rise = json.loads((tmp_path / "details.json").read_text())["curves"]
+    assert verdicts == ["flat", "smooth"]
+    assert flat["halfway"] is None
+    assert rise["halfway"]["at"] == pytest.approx(1e8, rel=1e-6)
+
+
 def test_a_second_table_of_other_tasks_is_refused(table, tmp_path, monkeypatch, capsys):
     other = pd.DataFrame({"task": "else", "N": np.geomspace(1e6, 1e9, 9), "score": 0.5})
     other.to_csv(tmp_path / "other.csv", index=False)

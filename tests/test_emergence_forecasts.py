@@ -82,9 +82,8 @@ def test_the_hold_outs_go_down_by_fours_while_five_sizes_are_left():
     assert found["direct"].mean_error == pytest.approx(0, abs=1e-6)
     assert found["direct"].wins_over_all
     assert found["logit line"].wins_over_all is None
-    assert (
-        found["chosen by an earlier hold-out"].hold_outs == 3
-    )  # below the last one nothing is left to choose by
+    # Below the last one nothing is left to choose by.
+    assert found["chosen by an earlier hold-out"].hold_outs == 3
 
 
 def families(shift: dict[str, float]) -> pd.DataFrame:

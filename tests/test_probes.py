@@ -78,14 +78,14 @@ def test_other_text_is_refused():
 FACTS = {"along": False, "layers": ["first", "last"], "penalty": 1e-3, "folds": 4}
 
 
-def facts(objective: Answers) -> tuple[TaskSource, Answers]:
+def facts() -> TaskSource:
     task = FactRecall(subjects=64, relations=2, values=4, exponent=0, held_out=0.2, seed=0)
-    return TaskSource(task=task, items=50), objective
+    return TaskSource(task=task, items=50)
 
 
 @pytest.mark.parametrize("kind", [CausalDecoder, EncoderDecoder])
 def test_facts_that_were_learnt_are_read_off_and_those_that_were_not_are_guessed(kind):
-    source, objective = facts(Answers(prefix=kind is EncoderDecoder))
+    source, objective = facts(), Answers(prefix=kind is EncoderDecoder)
     built, fresh = (model(kind, depth=4) for _ in range(2))
     given = subject(model=built, fresh=lambda: fresh, source=source, objective=objective, window=4)
     optimiser = torch.optim.Adam(built.parameters(), lr=5e-3)
@@ -108,7 +108,7 @@ def test_facts_that_were_learnt_are_read_off_and_those_that_were_not_are_guessed
 
 
 def test_the_value_of_a_fact_may_be_read_off_its_subject_where_a_model_wrote_it_there():
-    source, objective = facts(Answers(prefix=False))
+    source, objective = facts(), Answers(prefix=False)
     built = model(CausalDecoder, depth=2)
     table = torch.from_numpy(source.task.table)
     optimiser = torch.optim.Adam(built.parameters(), lr=5e-3)
@@ -128,6 +128,6 @@ def test_facts_that_are_not_known_are_refused():
     with pytest.raises(BadInput, match="data/task=fact_recall"):
         FactProbe(**FACTS).check(subject())
     with pytest.raises(BadInput, match="folds=100: of 64 subjects"):
-        FactProbe(**FACTS | {"folds": 100}).check(subject(source=facts(Answers(prefix=False))[0]))
+        FactProbe(**FACTS | {"folds": 100}).check(subject(source=facts()))
     with pytest.raises(BadInput, match="folds=1"):
         FactProbe(**FACTS | {"folds": 1})

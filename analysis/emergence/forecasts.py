@@ -210,14 +210,13 @@ def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
     where less than five sizes lie below the cut.
     """
     seen = Seen(curve.x, curve.y, curve.x, curve.floor, curve.items, curve.loss, curve.family, curve.family)
-    top = _top(seen.x)
+    top = held = _top(seen.x)
     if not curve.bounded or len(np.unique(seen.x[~top])) < FEWEST_SEEN:
         raise ValueError(f"{(~top).sum()} points below the largest quarter are too few to forecast from")
-    made = _all(_split(seen, ~top, top), groups)
-    errors = [_errors(made, seen.y[top])]
-    seen, held = _split(seen, ~top, ~top), _top(seen.x[~top])
+    made, errors = [], []
     while len(np.unique(seen.x[~held])) >= FEWEST_SEEN:
-        errors.append(_errors(_all(_split(seen, ~held, held), groups), seen.y[held]))
+        made.append(_all(_split(seen, ~held, held), groups))
+        errors.append({name: float(np.abs(p - seen.y[held]).mean()) for name, p in made[-1].items()})
         seen, held = _split(seen, ~held, ~held), _top(seen.x[~held])
     return [
         Forecast(
@@ -231,12 +230,8 @@ def forecasts(curve: Curve, groups: Sequence[Curve] = ()) -> list[Forecast]:
             wins=_wins(name, errors[0]),
             **_over_all(name, errors),
         )
-        for name, forecast in made.items()
+        for name, forecast in made[0].items()
     ]
-
-
-def _errors(made: dict[str, np.ndarray], measured: np.ndarray) -> dict[str, float]:
-    return {name: float(np.abs(forecast - measured).mean()) for name, forecast in made.items()}
 
 
 def _wins(name: str, errors: Mapping[str, float]) -> bool | None:

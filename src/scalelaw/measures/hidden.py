@@ -20,6 +20,13 @@ def layer(name: str, blocks: int) -> int:
     return {"first": 0, "middle": (blocks - 1) // 2, "last": blocks - 1}[name]
 
 
+def named(layers: Sequence[str]) -> list[str]:
+    """The names as they are. Raises BadInput for one that is no layer's."""
+    for name in layers:
+        layer(name, 1)
+    return list(layers)
+
+
 def states(model: Any, batch: Batch, layers: Sequence[str]) -> Mapping[str, Tensor]:
     """By layer, (B, positions, E): what that block writes out. A decoder's has all T positions; the blocks of
     an encoder-decoder are the encoder's and then the decoder's, each with its own."""

@@ -11,7 +11,7 @@ import torch
 
 from scalelaw.contracts import SEPARATOR, BadInput
 from scalelaw.evaluate import conditional
-from scalelaw.measures.hidden import layer, states
+from scalelaw.measures.hidden import named, states
 from scalelaw.measures.measure import SEED, Figures, Measure, Subject, counts
 from scalelaw.tasks.bracket_depth import BracketDepth
 from scalelaw.tasks.fact_recall import FactRecall
@@ -35,9 +35,7 @@ class BracketProbe(Measure):
         counts("brackets", rows=rows)
         if rows < 2 or not penalty > 0:
             raise BadInput(f"brackets: rows={rows} at least 2, penalty={penalty} positive")
-        self.rows, self.layers, self.penalty = rows, list(layers), penalty
-        for name in self.layers:
-            layer(name, 1)
+        self.rows, self.layers, self.penalty = rows, named(layers), penalty
 
     def check(self, subject: Subject) -> None:
         source = subject.source
@@ -79,9 +77,7 @@ class FactProbe(Measure):
         counts("facts", folds=folds)
         if folds < 2 or not penalty > 0:
             raise BadInput(f"facts: folds={folds} at least 2, penalty={penalty} positive")
-        self.layers, self.penalty, self.folds = list(layers), penalty, folds
-        for name in self.layers:
-            layer(name, 1)
+        self.layers, self.penalty, self.folds = named(layers), penalty, folds
 
     def check(self, subject: Subject) -> None:
         _, task = _facts(subject)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import KDTree
 
-from scalelaw.measures.hidden import layer, points, states
+from scalelaw.measures.hidden import named, points, states
 from scalelaw.measures.measure import SEED, Figures, Measure, Subject, counts, increasing
 
 DISCARDED = 0.1  # of the largest ratios, where density is no longer even (Facco et al. 2017)
@@ -21,9 +21,7 @@ class Representations(Measure):
     def __init__(self, *, along: bool, rows: int, layers: Sequence[str], sizes: Sequence[int]) -> None:
         super().__init__(along=along)
         counts("representations", rows=rows)
-        self.rows, self.layers = rows, list(layers)
-        for name in self.layers:
-            layer(name, 1)
+        self.rows, self.layers = rows, named(layers)
         self.sizes = [int(size) for size in increasing("representations.sizes", sizes)]
 
     def __call__(self, subject: Subject) -> Figures:
