@@ -274,7 +274,7 @@ def own_labels(model: nn.Module, windows: Tensor, size: Size) -> Tensor:
 
 
 def halves(model: nn.Module, windows: Tensor, size: Size) -> Tensor:
-    read, asked = windows[:, : size.prefix], windows[:, size.prefix : size.window].contiguous()
+    read, asked = windows[:, : size.prefix], windows[:, size.prefix :].contiguous()  # all that ours is asked
     return model(input_ids=read, labels=asked).loss
 
 

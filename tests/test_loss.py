@@ -1,5 +1,7 @@
 """The fused loss against the plain one: values, gradients, memory's sake apart."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,7 +12,7 @@ from scalelaw.contracts import IGNORE
 
 @pytest.fixture
 def chunks(monkeypatch):
-    """Seven positions at a time of the 40 below: five chunks and a rest."""
+    """Seven of the 40 positions below at a time: five chunks and a rest."""
     monkeypatch.setattr(loss, "LOGITS", {"cpu": 7 * 50})
     monkeypatch.setattr(loss, "POSITIONS", 1)
 
@@ -55,8 +57,7 @@ def test_one_model_gives_a_plain_number():
 
 @pytest.mark.usefixtures("chunks")
 def test_autocast_rounds_products_and_not_the_sum():
-    """In bfloat16 every logit is off by 2 ** -9 of itself; 33 sums of them agree to a few parts in a
-    thousand,
+    """In bfloat16 every logit is off by 2 ** -9 of itself; 33 sums of them agree to a few parts in a thousand,
     and the result is float32."""
     given = case(1)
     exact = gradients(loss.summed_nll, *given)
@@ -66,6 +67,19 @@ def test_autocast_rounds_products_and_not_the_sum():
     assert float(rounded[0]) == pytest.approx(float(exact[0]), rel=5e-3)
     for ours, theirs in zip(rounded[1:], exact[1:], strict=True):
         assert float((ours - theirs).norm() / theirs.norm()) < 0.02
+
+
+@pytest.mark.usefixtures("chunks")
+def test_what_is_known_almost_surely_is_still_learnt_in_bfloat16():
+    """A probability of 1 - 0.0022 is 1 in bfloat16; what is left to learn at the label is not 0."""
+    labels = torch.arange(40).view(4, 10)
+    weight = torch.eye(50)
+    hidden = (10.0 * weight[labels]).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss.summed_nll(hidden, weight, labels).backward()
+    missing = 49 / (math.exp(10.0) + 49)
+    at_label = hidden.grad[weight[labels].bool()]
+    assert torch.allclose(at_label, torch.tensor(-missing), rtol=0.01)
 
 
 @pytest.mark.usefixtures("chunks")

@@ -49,12 +49,14 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
     step = max(LOGITS["cpu" if device == "cpu" else "gpu"] // table.shape[1], POSITIONS)
     # The sum is one of our own precision: autocast has no say inside.
     with torch.autocast(device, enabled=False):
-        if labels.shape[1] <= step:  # nothing to gain
+        parts = round(labels.shape[1] / step)
+        if parts <= 1:  # nothing to gain
             logits = _product(positions, table.mT).float().flatten(0, 1)
             each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
             nll: Any = each.view(K, -1).sum(dim=1)
         else:
-            nll = _SummedNLL.apply(positions, table, labels, step, by)
+            # In equal parts: a short last one would cost as many calls, and be a shape more to compile for.
+            nll = _SummedNLL.apply(positions, table, labels, -(-labels.shape[1] // parts), by)
     return nll if weight.dim() == 3 else nll.sum()  # one number; of nll[0], a view, `fully_shard` warns
 
 
@@ -73,13 +75,16 @@ class _SummedNLL(torch.autograd.Function):
             index = asked.clamp(min=0)  # IGNORE is none
             logits = _product(part, weight.mT)
             exp, whole, top = by(logits)
-            nll = whole.log() + top - logits.gather(-1, index).float()
+            at_label = logits.gather(-1, index).float() - top
+            nll = whole.log() - at_label
             total += nll.masked_fill_(asked == IGNORE, 0.0).sum(dim=(1, 2))
             if to_hidden is None or to_weight is None:
                 continue
             # The gradient by the logits is (exp - whole at the label) / whole; the division is left to the
-            # sides of the products that are E wide and not V.
-            exp.scatter_add_(-1, index, -whole.to(exp.dtype))
+            # sides of the products that are E wide and not V. Not by `scatter`: of bfloat16 on CPUs it takes
+            # a float32 copy of all the logits and back.
+            gap = (at_label.exp() - whole).to(exp.dtype)
+            exp.flatten(0, 1)[torch.arange(gap.numel(), device=gap.device), index.flatten()] = gap.flatten()
             share = whole.reciprocal_().masked_fill_(asked == IGNORE, 0.0)
             to_hidden[:, i : i + step] = _product(exp, weight) * share
             to_weight += _product(exp.mT, (part * share).to(part.dtype))

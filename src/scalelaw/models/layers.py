@@ -195,6 +195,7 @@ class Stack(nn.Module):
 
     def forward(self, x: Tensor, start: int, *context: object) -> Tensor:
         """(B, T, E) to (B, T - start, E): the last norm and all after it need no position before `start`."""
+        x = x.contiguous()  # what a first block reads lies in memory as for all others: one compilation
         for block in self.blocks:
             x = block(x, *context)
         return self.norm(x[:, start:])
