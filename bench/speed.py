@@ -5,6 +5,7 @@ A machine that slows down then slows down all of them. Figures are medians over 
 
 import math
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -23,9 +24,14 @@ def compare(size: Size, names: Sequence[str], rounds: int, seconds: float) -> di
     """The contestants `names` at one size, in a process of their own: {"size", "contestants"}."""
     # Each compiles once before, on all cores: when they take turns, what they need is in the cache on disk.
     compiled = [name for name in names if CONTESTANTS[name].compiled]
+    start = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(lambda name: fresh(rehearse, size=asdict(size), name=name), compiled))
-    return fresh(turns, size=asdict(size), names=list(names), rounds=rounds, seconds=seconds)
+    ready = time.perf_counter()
+    found = fresh(turns, size=asdict(size), names=list(names), rounds=rounds, seconds=seconds)
+    took = f"{ready - start:.0f} s to compile, {time.perf_counter() - ready:.0f} s to measure"
+    print(f"  d = {size.width}, T = {size.window}, V = {size.vocabulary}: {took}", flush=True)
+    return found
 
 
 def turns(size: dict[str, int], names: Sequence[str], rounds: int, seconds: float) -> dict[str, Any]:

@@ -57,8 +57,8 @@ def test_one_model_gives_a_plain_number():
 
 @pytest.mark.usefixtures("chunks")
 def test_autocast_rounds_products_and_not_the_sum():
-    """In bfloat16 every logit is off by 2 ** -9 of itself; 33 sums of them agree to a few parts in a thousand,
-    and the result is float32."""
+    """In bfloat16 every logit is off by 2 ** -9 of itself; 33 sums of them agree to a few parts in a
+    thousand, and the result is float32."""
     given = case(1)
     exact = gradients(loss.summed_nll, *given)
     with torch.autocast("cpu", torch.bfloat16):
