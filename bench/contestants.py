@@ -21,7 +21,7 @@ from bench.size import Size
 
 CLIP = 1.0
 LR = 1e-3
-BF16 = "bf16 autocast"
+FP32, TRAINER, BF16 = "fp32", "Trainer", "bf16 autocast"
 BEST = f"{BF16}, compiled"
 SLOW = 4  # some take a quarter of a minute a block to compile
 
@@ -264,6 +264,7 @@ def litgpt(size: Size) -> nn.Module:
     )
     model = lit.GPT(config)
     model.lm_head.weight = model.transformer.wte.weight  # pyright: ignore
+    nn.init.normal_(model.lm_head.weight, std=0.02)  # a table of N(0, 1) would make logits of size sqrt(d)
     return model
 
 
@@ -319,14 +320,14 @@ def _peer(
         )
 
     found = [
-        one("fp32", bf16=False, compile=False),
+        one(FP32, bf16=False, compile=False),
         one(BEST, bf16=True, compile=True, deepest=deepest),
     ]
     return found if deepest is None else [*found, one(BF16, bf16=True, compile=False)]
 
 
 def _ours(architecture: str, family: str, *settings: str) -> list[Contestant]:
-    precisions = {"fp32": ("float32", False), BF16: ("bfloat16", False), BEST: ("bfloat16", True)}
+    precisions = {FP32: ("float32", False), BF16: ("bfloat16", False), BEST: ("bfloat16", True)}
     return [
         Contestant(
             f"scalelaw {architecture}",
@@ -339,14 +340,14 @@ def _ours(architecture: str, family: str, *settings: str) -> list[Contestant]:
 
 
 _ALL = [
-    *_ours("causal decoder", "decoder", BEST, BF16, "fp32"),
+    *_ours("causal decoder", "decoder", BEST, BF16, FP32),
     *_ours("prefix decoder", "decoder", BEST),
     *_ours("encoder-decoder", "encoder-decoder", BEST),
     *_peer("nanoGPT", None, nanogpt, pairs),
     *_peer("Hugging Face Llama", "transformers", llama, own_labels),
-    Contestant("Hugging Face Llama", "Trainer", "decoder", hf_trainer(llama), "accelerate"),
+    Contestant("Hugging Face Llama", TRAINER, "decoder", hf_trainer(llama), "accelerate"),
     *_peer("Hugging Face GPT-2", "transformers", gpt2, own_labels),
-    Contestant("Hugging Face GPT-2", "Trainer", "decoder", hf_trainer(gpt2), "accelerate"),
+    Contestant("Hugging Face GPT-2", TRAINER, "decoder", hf_trainer(gpt2), "accelerate"),
     *_peer("Hugging Face T5", "transformers", t5, halves, family="encoder-decoder", deepest=SLOW),
     *_peer("x-transformers", "x_transformers", x_transformers, logits, deepest=SLOW),
     *_peer("litgpt", "litgpt", litgpt, chunked, deepest=SLOW),

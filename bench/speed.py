@@ -20,17 +20,22 @@ from bench.fresh import fresh
 from bench.size import Size
 
 
-def compare(size: Size, names: Sequence[str], rounds: int, seconds: float) -> dict[str, Any]:
-    """The contestants `names` at one size, in a process of their own: {"size", "contestants"}."""
-    # Each compiles once before, on all cores: when they take turns, what they need is in the cache on disk.
-    compiled = [name for name in names if CONTESTANTS[name].compiled]
+def compare(sizes: Sequence[Size], names: Sequence[str], rounds: int, seconds: float) -> list[dict[str, Any]]:
+    """The contestants `names` at each size, a process a size: {"size", "contestants"}."""
+    # All compile before, on all cores, the deepest first: when they take turns, what they need is in the
+    # cache on disk.
+    deepest_first = sorted(sizes, key=lambda size: -size.depth)
+    compiled = [(size, name) for size in deepest_first for name in names if CONTESTANTS[name].compiled]
     start = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as workers:
-        list(workers.map(lambda name: fresh(rehearse, size=asdict(size), name=name), compiled))
-    ready = time.perf_counter()
-    found = fresh(turns, size=asdict(size), names=list(names), rounds=rounds, seconds=seconds)
-    took = f"{ready - start:.0f} s to compile, {time.perf_counter() - ready:.0f} s to measure"
-    print(f"  d = {size.width}, T = {size.window}, V = {size.vocabulary}: {took}", flush=True)
+        list(workers.map(lambda it: fresh(rehearse, size=asdict(it[0]), name=it[1]), compiled))
+    print(f"  compiled: {time.perf_counter() - start:.0f} s", flush=True)
+    found = []
+    for size in sizes:
+        start = time.perf_counter()
+        found.append(fresh(turns, size=asdict(size), names=list(names), rounds=rounds, seconds=seconds))
+        took = time.perf_counter() - start
+        print(f"  d = {size.width}, T = {size.window}, V = {size.vocabulary}: {took:.0f} s", flush=True)
     return found
 
 
@@ -79,7 +84,7 @@ def _prepare(contestant: Contestant, size: Size, seconds: float) -> tuple[Turn, 
     _kernels(contestant)
     try:
         turn = contestant.build(size)
-        turn(2)  # compiles; allocates gradients and the optimizer's state
+        turn(1)  # compiles; allocates gradients and the optimizer's state
         return turn, max(1, math.ceil(seconds / turn(1)))
     except Exception as error:
         if contestant.package is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import plot
-from bench.contestants import CONTESTANTS
+from bench.contestants import BEST, BF16, CONTESTANTS, FP32, TRAINER
 from bench.fresh import ROOT
 from scalelaw.run import write_atomically
 
@@ -113,7 +113,7 @@ def _ratios(rows: Sequence[Mapping[str, Any]], kind: str) -> str:
         if trained in CONTESTANTS:
             figures = [row["contestants"].get(trained, {"absent": ""}) for row in rows]
             lines.append(
-                [trained, *(_over(row, kind, ("Trainer", f)) for row, f in zip(rows, figures, strict=True))]
+                [trained, *(_over(row, kind, (TRAINER, f)) for row, f in zip(rows, figures, strict=True))]
             )
     kept = [line for line in lines if any(cell for cell in line[1:])]
     return _table(["over", *_widths(rows)], kept) if kept else ""
@@ -123,21 +123,32 @@ def _over(row: Mapping[str, Any], kind: str, peer: tuple[str, Mapping[str, Any]]
     mine = plot.best(row).get(MATCH[kind])
     if mine is None or peer is None or "absent" in peer[1]:
         return ""
-    return f"{mine[1]['tokens_per_second'] / peer[1]['tokens_per_second']:.2f}"
+    setting, figures = peer
+    uncompiled = " (not compiled)" if mine[0] == BEST and setting == BF16 else ""
+    return f"{mine[1]['tokens_per_second'] / figures['tokens_per_second']:.2f}{uncompiled}"
 
 
 def _ahead(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Every peer that is faster than ours of its family at some width, each side in its best setting."""
+    """Every peer that is faster than ours of its family at some width: each side in its best setting, and
+    both in the same. A Trainer's defaults are float32 as a model comes."""
     lines = []
     for row in rows:
-        found = plot.best(row)
-        for who, (setting, figures) in found.items():
-            mine = found.get(MATCH[plot.family(who)])
-            if who.startswith("scalelaw") or mine is None:
+        found, best = row["contestants"], plot.best(row)
+        for name, figures in found.items():
+            peer = CONTESTANTS[name]
+            if peer.ours or "absent" in figures:
                 continue
-            lead = figures["tokens_per_second"] / mine[1]["tokens_per_second"]
-            if lead > 1:
-                lines.append(f"- d = {row['size']['width']}: {who} ({setting}), by {100 * (lead - 1):.0f} %.")
+            mine = MATCH[peer.family]
+            same = f"{mine}, {FP32 if peer.setting == TRAINER else peer.setting}"
+            in_best = best[peer.who][0] == peer.setting and mine in best
+            for ours, said in (
+                (best[mine][1] if in_best else None, "each in its best setting"),
+                (found.get(same), "both in this setting"),
+            ):
+                lead = figures["tokens_per_second"] / ours["tokens_per_second"] if ours else 0.0
+                if lead > 1:
+                    d = row["size"]["width"]
+                    lines.append(f"- d = {d}: {name}, by {100 * (lead - 1):.0f} %, {said}.")
     return "\n".join(lines) or "Nowhere, at these sizes on this machine."
 
 

@@ -138,6 +138,16 @@ def test_the_shared_part_of_a_schedule_is_that_of_every_longer_run():
         assert STABLE(shared, steps_) != STABLE(shared, 1000)
 
 
+@pytest.mark.parametrize("decay", [0.07, 0.14, 0.2, 0.28, 0.3, 1.0])
+def test_the_last_shared_rate_is_the_same_to_the_bit(decay):
+    """0.07 * 100 is 7.000000000000001: what is shared must not end by a share that has been rounded."""
+    schedule = WarmupStableDecay(warmup=1, decay=decay, final=0.1)
+    for steps_ in range(2, 3000):
+        shared = schedule.shared(steps_)
+        assert shared == 0 or schedule(shared - 1, steps_) == schedule(shared - 1, 10 * steps_)
+        assert schedule(shared, steps_) < schedule(shared, 10 * steps_)
+
+
 class Stopping(CausalLM):
     """SIGTERM to this process while the given batch is made."""
 

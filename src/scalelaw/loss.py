@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from scalelaw.contracts import IGNORE
 
@@ -49,13 +50,13 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
     step = max(LOGITS["cpu" if device == "cpu" else "gpu"] // table.shape[1], POSITIONS)
     # The sum is one of our own precision: autocast has no say inside.
     with torch.autocast(device, enabled=False):
-        parts = round(labels.shape[1] / step)
+        parts = -(-labels.shape[1] // step)
         if parts <= 1:  # nothing to gain
             logits = _product(positions, table.mT).float().flatten(0, 1)
             each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
             nll: Any = each.view(K, -1).sum(dim=1)
         else:
-            # In equal parts: a short last one would cost as many calls, and be a shape more to compile for.
+            # In equal parts: a short last one would cost as many calls as a whole one.
             nll = _SummedNLL.apply(positions, table, labels, -(-labels.shape[1] // parts), by)
     return nll if weight.dim() == 3 else nll.sum()  # one number; of nll[0], a view, `fully_shard` warns
 
@@ -72,7 +73,7 @@ class _SummedNLL(torch.autograd.Function):
         to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
         for i in range(0, M, step):
             part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
-            index = asked.clamp(min=0)  # IGNORE is none
+            index = asked.masked_fill(asked == IGNORE, 0)
             logits = _product(part, weight.mT)
             exp, whole, top = by(logits)
             at_label = logits.gather(-1, index).float() - top
@@ -84,7 +85,8 @@ class _SummedNLL(torch.autograd.Function):
             # sides of the products that are E wide and not V. Not by `scatter`: of bfloat16 on CPUs it takes
             # a float32 copy of all the logits and back.
             gap = (at_label.exp() - whole).to(exp.dtype)
-            exp.flatten(0, 1)[torch.arange(gap.numel(), device=gap.device), index.flatten()] = gap.flatten()
+            at = torch.arange(gap.numel(), device=gap.device)
+            exp.view(-1, exp.shape[-1])[at, index.flatten()] = gap.flatten()
             share = whole.reciprocal_().masked_fill_(asked == IGNORE, 0.0)
             to_hidden[:, i : i + step] = _product(exp, weight) * share
             to_weight += _product(exp.mT, (part * share).to(part.dtype))
@@ -94,10 +96,12 @@ class _SummedNLL(torch.autograd.Function):
         return total
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         to_hidden, to_weight = ctx.saved_tensors
         by_model = upstream[0].view(-1, 1, 1)
-        return to_hidden * by_model.to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind), None, None, None
+        slopes = (to_hidden * by_model).to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind)
+        return *slopes, None, None, None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

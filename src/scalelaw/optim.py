@@ -102,12 +102,21 @@ class WarmupStableDecay:
         self.warmup, self.decay, self.final = warmup, decay, final
 
     def __call__(self, step: int, steps: int) -> float:
-        left = (steps - step) / max(1.0, self.decay * steps)
         length = self.warmup if self.warmup >= 1 else self.warmup * steps
-        return min(_warmup(step, length), self.final + (1 - self.final) * min(1.0, left))
+        decayed = self.final + (1 - self.final) * min(1.0, self._left(step, steps))
+        return min(_warmup(step, length), decayed)
 
     def shared(self, steps: int) -> int:
-        return max(0, math.floor(steps - max(1.0, self.decay * steps)) + 1) if self.warmup >= 1 else 0
+        if self.warmup < 1:
+            return 0
+        alike = min(steps, math.ceil(steps - self.decay * steps) + 1)
+        while alike > 0 and self._left(alike - 1, steps) < 1:  # to its rounding: a bit less is another rate
+            alike -= 1
+        return alike
+
+    def _left(self, step: int, steps: int) -> float:
+        """How much of the decay is left to come; from 1 on, all of it."""
+        return (steps - step) / max(1.0, self.decay * steps)
 
 
 class Cosine:

@@ -40,4 +40,4 @@ def took(step: Callable[[], object], times: int, device: str) -> float:
 def settle(device: str) -> None:
     """Wait until a GPU has done what it was told."""
     if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)

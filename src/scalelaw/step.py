@@ -17,6 +17,8 @@ from scalelaw.models.base import LanguageModel
 from scalelaw.parallel import ALONE, Parallel, clip_norm
 from scalelaw.stack import join, stack
 
+# Without it torch before 2.10 or so refuses deterministic products on GPUs; read at the first of them.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -25,7 +27,8 @@ class Step:
 
     precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
-    clip: the largest global gradient norm of a model. parallel: how processes share the
+    varied: the lengths of prefixes and targets change from batch to batch. clip: the largest global gradient
+    norm of a model. parallel: how processes share the
     batches. losses: of each model, in place of the NLL, where they have losses of their own; such models
     are computed one after the other. Raises BadInput naming the key for a device or a precision that is not
     there.
@@ -39,19 +42,19 @@ class Step:
         compile: bool,
         device: str,
         clip: float,
+        varied: bool = False,
         parallel: Parallel = ALONE,
         losses: Sequence[Callable[[LanguageModel, Batch], Tensor]] | None = None,
     ) -> None:
         check(precision, device, clip)
         self.precision, self.device, self.clip = precision, torch.device(device), clip
-        # Memory that is written before it is read need not be filled with NaN to be deterministic.
-        torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
+        deterministic()
         self.models = list(models)
         self.parameters = [list(model.parameters()) for model in models]
         self.whole = stack(models) if len(models) > 1 else models[0]
-        if compile:
-            self.whole.compile_parts()
+        if compile:  # the models as well: those whose batches are cut differently are computed apart
+            for model in {self.whole, *models}:
+                model.compile_parts(varied=varied)
         self.balanced = bool(self.whole.mixtures())
         self.parallel, self.nll = parallel, parallel.objective(self.whole)
         self.losses = losses
@@ -88,6 +91,13 @@ class Step:
         total = self.parallel.total(nll.detach())
         told = torch.stack([total, torch.stack(norms)]).tolist()  # the one wait for the device
         return list(zip(*told, strict=True))
+
+
+def deterministic() -> None:
+    """Let this process take its sums in one order. Memory that is written before it is read need not be filled
+    with NaN for that."""
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def check(precision: str, device: str, clip: float) -> None:

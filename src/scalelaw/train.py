@@ -11,7 +11,7 @@ from scalelaw.claim import claim
 from scalelaw.contracts import BadInput, Referring
 from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
-from scalelaw.step import Step
+from scalelaw.step import Step, deterministic
 from scalelaw.stopping import stop_signals
 from scalelaw.trainee import Diverged, Job, Trainee, family
 
@@ -32,6 +32,7 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     """
     if any(job.compile for job in jobs):
         torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
+    deterministic()  # what comes before the first step too, as a stage's look at its parent
     ended: dict[str, Run] = {}
     errors: list[Exception] = []
     parallel = _parallel(jobs)
@@ -147,6 +148,7 @@ def _step(trainees: Sequence[Trainee]) -> Step:
         compile=job.compile,
         device=job.device,
         clip=job.clip,
+        varied=len(job.objective.splits(job.window, job.rows)) > 1,
         parallel=job.parallel,
         losses=losses or None,
     )

@@ -113,11 +113,16 @@ class LanguageModel(nn.Module, ABC):
         loads = torch.stack(found)
         return {"expert_load_least": float(loads.min()), "expert_load_most": float(loads.max())}
 
-    def compile_parts(self) -> None:
-        """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax."""
+    def compile_parts(self, *, varied: bool) -> None:
+        """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax.
+
+        varied: batches are cut differently. They are then compiled for any length from the first on: a first
+        kernel for the first length alone would be another one in a run that is resumed.
+        """
+        dynamic = True if varied else None
         for block in self.blocks():
-            block.compile()
-        self.exponentials = torch.compile(exponentials)
+            block.compile(dynamic=dynamic)
+        self.exponentials = torch.compile(exponentials, dynamic=dynamic)
 
     def head_flops(self, positions: int) -> int:
         return 2 * positions * self.shape.width * self.vocab_size
