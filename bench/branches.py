@@ -2,9 +2,9 @@
 
     python -m bench.branches                              # a quarter of an hour; bench/results/branches.json
 
-Trains the demo's ladder for the causal decoder three times: budgets branching off one trunk a size and stacked
-after it, as `study=demo` has them; every run on its own; and every run on its own with another seed. Fits
-Chinchilla's law to each. Seconds are of both, branching and stacking; FLOPs of branching alone.
+Trains the demo's ladder for the causal decoder three times: budgets branching off one trunk a size and
+stacked after it, as `study=demo` has them; every run on its own; and every run on its own with another seed.
+Fits Chinchilla's law to each. Seconds are of both, branching and stacking; FLOPs of branching alone.
 """
 
 import argparse

@@ -94,8 +94,8 @@ class Step:
 
 
 def deterministic() -> None:
-    """Let this process take its sums in one order. Memory that is written before it is read need not be filled
-    with NaN for that."""
+    """Let this process take its sums in one order. Memory that is written before it is read need not be
+    filled with NaN for that."""
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
