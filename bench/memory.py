@@ -1,9 +1,12 @@
 """Peak memory of a step: the most resident above the level before the first one, in a fresh process."""
 
+import os
 import resource
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +47,13 @@ def unchunked(model: LanguageModel, batch: Batch) -> torch.Tensor:
 
 def of_steps(sizes: Sequence[Size], names: Sequence[str]) -> list[dict[str, Any]]:
     """Bytes of a step of each contestant at each size."""
-    return [
-        {
-            "size": asdict(size),
-            "bytes": {name: fresh(of_contestant, size=asdict(size), name=name) for name in names},
-        }
-        for size in sizes
-    ]
+
+    def of(asked: tuple[Size, str]) -> int | None:
+        return fresh(of_contestant, size=asdict(asked[0]), name=asked[1])
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:  # other than seconds, bytes do not mind company
+        found = iter(list(workers.map(of, product(sizes, names))))
+    return [{"size": asdict(size), "bytes": {name: next(found) for name in names}} for size in sizes]
 
 
 def of_contestant(size: dict[str, int], name: str) -> int | None:
