@@ -26,7 +26,7 @@ def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax before its division: exp(logits - top) (..., V) in the type of the logits; in float32 (..., 1)
     their sum, and the top."""
     top = logits.amax(dim=-1, keepdim=True).float()
-    exp = (logits.float() - top).exp()
+    exp = (logits.float() - top).exp_()
     return exp.to(logits.dtype), exp.sum(dim=-1, keepdim=True), top
 
 
