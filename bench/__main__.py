@@ -1,6 +1,6 @@
 """Measure the training engine beside what people train with, and write bench/results/speed.json.
 
-    python -m bench            # 30 minutes at most on two cores
+    python -m bench            # about half an hour on two cores
     python -m bench --quick    # five at most, smaller; into outputs/bench
 
 bench/README.md says how to read the figures; `python -m bench.table` puts them into docs/performance.md.
@@ -120,9 +120,7 @@ def parts(plan: Plan, names: Sequence[str]) -> dict[str, Callable[[], Any]]:
     names = [n for n in names if not CONTESTANTS[n].compiled or CONTESTANTS[n].who in plan.compiled]
     return {
         "peaks": lambda: fresh(machine.peaks, shapes=machine.products(sizes, plan.squares), device="cpu"),
-        "speed": lambda: speed.compare(
-            sizes, [n for n in names if n not in UNLISTED], plan.rounds, plan.seconds
-        ),
+        "speed": lambda: speed.compare(sizes, names, plan.rounds, plan.seconds),
         "growth": lambda: growth(plan),
         "sweep": lambda: sweep.throughput(plan.depths, plan.steps, plan.kinds),
         "overhead": lambda: sweep.overhead(plan.overhead),
@@ -164,12 +162,15 @@ def main(arguments: Sequence[str], plan: Plan | None = None) -> None:
         "--contestants",
         nargs="+",
         metavar="WORD",
-        default=[""],
+        default=None,
         help="those with one of these in their name",
     )
     parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args(arguments)
-    names = [name for name in CONTESTANTS if any(word.lower() in name.lower() for word in asked.contestants)]
+    words = asked.contestants or [""]
+    names = [name for name in CONTESTANTS if any(word.lower() in name.lower() for word in words)]
+    if not asked.contestants:
+        names = [name for name in names if name not in UNLISTED]
     if not names:
         parser.error(f"no contestant has {asked.contestants} in its name; there are {', '.join(CONTESTANTS)}")
     plan = plan or (QUICK if asked.quick else FULL)

@@ -52,8 +52,8 @@ def of_steps(sizes: Sequence[Size], names: Sequence[str]) -> list[dict[str, Any]
         return fresh(of_contestant, size=asdict(asked[0]), name=asked[1])
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:  # other than seconds, bytes do not mind company
-        found = iter(list(workers.map(of, product(sizes, names))))
-    return [{"size": asdict(size), "bytes": {name: next(found) for name in names}} for size in sizes]
+        found = dict(zip(product(sizes, names), workers.map(of, product(sizes, names)), strict=True))
+    return [{"size": asdict(size), "bytes": {name: found[size, name] for name in names}} for size in sizes]
 
 
 def of_contestant(size: dict[str, int], name: str) -> int | None:

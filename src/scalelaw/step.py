@@ -17,8 +17,6 @@ from scalelaw.models.base import LanguageModel
 from scalelaw.parallel import ALONE, Parallel, clip_norm
 from scalelaw.stack import join, stack
 
-# Without it torch before 2.10 or so refuses deterministic products on GPUs; read at the first of them.
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
@@ -27,11 +25,11 @@ class Step:
 
     precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
-    varied: the lengths of prefixes and targets change from batch to batch. clip: the largest global gradient
-    norm of a model. parallel: how processes share the
-    batches. losses: of each model, in place of the NLL, where they have losses of their own; such models
-    are computed one after the other. Raises BadInput naming the key for a device or a precision that is not
-    there.
+    varied: the lengths of prefixes and targets change from batch to batch; of objectives whose lengths only
+    the text knows (answers, DPO, policy gradients) that is not said yet. clip: the largest global gradient
+    norm of a model. parallel: how processes share the batches. losses: of each model, in place of the NLL,
+    where they have losses of their own; such models are computed one after the other. Raises BadInput naming
+    the key for a device or a precision that is not there.
     """
 
     def __init__(
@@ -95,7 +93,9 @@ class Step:
 
 def deterministic() -> None:
     """Let this process take its sums in one order. Memory that is written before it is read need not be
-    filled with NaN for that."""
+    filled with NaN for that. Older torch refuses deterministic products on GPUs without cuBLAS's setting,
+    which is read at the first product."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
