@@ -167,10 +167,10 @@ def main(arguments: Sequence[str], plan: Plan | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, default=None)
     asked = parser.parse_args(arguments)
-    words = asked.contestants or [""]
-    names = [name for name in CONTESTANTS if any(word.lower() in name.lower() for word in words)]
-    if not asked.contestants:
-        names = [name for name in names if name not in UNLISTED]
+    if asked.contestants is None:
+        names = [name for name in CONTESTANTS if name not in UNLISTED]
+    else:
+        names = [n for n in CONTESTANTS if any(word.lower() in n.lower() for word in asked.contestants)]
     if not names:
         parser.error(f"no contestant has {asked.contestants} in its name; there are {', '.join(CONTESTANTS)}")
     plan = plan or (QUICK if asked.quick else FULL)

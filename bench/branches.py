@@ -1,6 +1,6 @@
 """What a common trunk saves a study, and that it changes no loss and no law.
 
-    python -m bench.branches                              # a quarter of an hour; bench/results/branches.json
+    python -m bench.branches                              # ten minutes; bench/results/branches.json
 
 Trains the demo's ladder for the causal decoder three times: budgets branching off one trunk a size and
 stacked after it, as `study=demo` has them; every run on its own; and every run on its own with another seed.
@@ -11,8 +11,8 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import yaml
 from analysis.laws.chinchilla import Chinchilla
 from analysis.solver.solve import solve
 from bench.fresh import ROOT
-from bench.sweep import train
+from bench.sweep import timed, train
 from scalelaw.provenance import provenance
 from scalelaw.run import Run, records, write_atomically
 
@@ -38,10 +38,9 @@ def ladder(smallest: int) -> str:
 
 
 def trained(folder: Path, axes: str, *words: str) -> tuple[list[Run], float]:
-    """The study's runs by name and the seconds it took."""
-    start = time.perf_counter()
-    train(["study=demo", axes, "architecture=causal_decoder", "objective=causal_lm", *words], folder)
-    took = time.perf_counter() - start
+    """The study's runs, by N and D, and the seconds it took."""
+    words = ("study=demo", axes, "architecture=causal_decoder", "objective=causal_lm", *words)
+    took = timed(partial(train, words, folder))
     return sorted((run for _, run in records(folder)), key=lambda run: (run.N, run.D)), took
 
 
@@ -58,7 +57,7 @@ def law(runs: Sequence[Run], bootstrap: int) -> dict[str, Any]:
         "status": fit.status,
         "params": fit.params,
         "interval95": fit.interval95,
-        "optimum": {"C": at, **{k: best[k] for k in ("N_opt", "N_opt_interval95") if k in best}},
+        "optimum": {"C": at, "N_opt": best["N_opt"], "interval95": best["interval95"]["N_opt"]},
     }
 
 
@@ -109,7 +108,7 @@ def main(arguments: Sequence[str]) -> None:
         prog="python -m bench.branches", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--smallest", type=int, default=2, help="depth of the smallest rung")
-    parser.add_argument("--bootstrap", type=int, default=1000)
+    parser.add_argument("--bootstrap", type=int, default=1000, help="at least 1")
     parser.add_argument("--out", type=Path, default=ROOT / "bench/results/branches.json")
     asked = parser.parse_args(arguments)
     found = compared(asked.smallest, asked.bootstrap)

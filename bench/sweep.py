@@ -57,9 +57,9 @@ def throughput(depths: Sequence[int], steps: int, names: Sequence[str]) -> dict[
         for name in names:
             axes, runs = known[name]
             took = {
-                "scalelaw": _timed(partial(ours, axes, Path(folder) / name)),
-                "scripts, one after the other": _timed(partial(_in_turn, runs)),
-                "scripts, one a core": _timed(partial(_parallel, runs)),
+                "scalelaw": timed(partial(ours, axes, Path(folder) / name)),
+                "scripts, one after the other": timed(partial(_in_turn, runs)),
+                "scripts, one a core": timed(partial(_parallel, runs)),
             }
             found[name] = {
                 "runs": len(runs),
@@ -136,14 +136,14 @@ def overhead(runs: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         train([*still, *axes["apart"](1)], Path(folder) / "warm")
         for name, axis in axes.items():
-            one = _timed(partial(train, [*still, *axis(1)], Path(folder) / f"{name}-one"))
-            all_ = _timed(partial(train, [*still, *axis(runs)], Path(folder) / f"{name}-all"))
+            one = timed(partial(train, [*still, *axis(1)], Path(folder) / f"{name}-one"))
+            all_ = timed(partial(train, [*still, *axis(runs)], Path(folder) / f"{name}-all"))
             each = (all_ - one) / (runs - 1)
             found[name] = {"runs": runs, "seconds_a_run": each, "seconds_of_start": one - each}
     return found
 
 
-def _timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

@@ -145,6 +145,22 @@ def test_attention_by_blocks_is_causal_attention(window):
     assert not by_value[:, :, middle:].any()
 
 
+@compiler
+def test_attention_compiled_for_any_length_reads_nothing_unwritten():
+    """Three queries, whose second half is one, after a longer window; unwritten memory is NaN here."""
+    compiled = torch.compile(causal, dynamic=True)
+    before = torch.utils.deterministic.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    try:
+        for window in (7, 3):
+            given = [torch.randn(2, 2, window, 16).bfloat16().requires_grad_() for _ in range(3)]
+            slopes = torch.autograd.grad(compiled(*given).float().pow(2).sum(), given)
+            assert all(slope.isfinite().all() for slope in slopes), window
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = before
+
+
 def test_bfloat16_rounds_the_gradient_and_keeps_the_weights():
     """Autocast: float32 weights and gradients, a few parts in a hundred from the exact ones."""
     torch.manual_seed(0)
