@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,7 @@ EXECUTION = (
 
 def identity(cfg: DictConfig) -> dict[str, Any]:
     """The resolved config without its execution keys: what the record carries and the id is made of."""
-    keys: Any = [key for key in cfg if key != "hydra"]
-    plain: Any = OmegaConf.to_container(OmegaConf.masked_copy(cfg, keys), resolve=True, throw_on_missing=True)
-    resolved: dict[str, Any] = {key: value for key, value in plain.items() if key not in EXECUTION}
+    resolved = plain(cfg, [str(key) for key in cfg if key not in EXECUTION])
     resolved["recipe"] = RECIPE
     # Measures change no loss, but a run without them has not what a run with them has.
     if not resolved["measures"]:
@@ -42,6 +41,17 @@ def identity(cfg: DictConfig) -> dict[str, Any]:
         if path := data.get("path"):
             data["content"] = content(Path(path))
     return resolved
+
+
+def plain(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """These parts of a config, resolved. Raises omegaconf's errors, naming the key, for what has no value."""
+    parts = {key: cfg[key] for key in keys}
+    return {
+        key: OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
+        if isinstance(part, DictConfig)
+        else part
+        for key, part in parts.items()
+    }
 
 
 def corpora(data: dict[str, Any]) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.identity import identity
+from experiments.identity import identity, plain
 from experiments.sizes import weightless
 from hydra_plugins.scalelaw_ladder.sweeper import plan as points
 from hydra_plugins.scalelaw_local._composer import Composer
@@ -111,15 +111,6 @@ def pays(cfg: DictConfig) -> int:
         return 1
     entries = cfg.rows * cfg.window * instantiate(cfg.shape).width  # of the residual stream
     return 8 if entries <= 8_000 else 4 if entries <= 25_000 else 1
-
-
-def plain(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
-    """These parts of a config, resolved."""
-    parts = {key: cfg[key] for key in keys}
-    return {
-        key: OmegaConf.to_container(part, resolve=True) if isinstance(part, DictConfig) else part
-        for key, part in parts.items()
-    }
 
 
 @cache  # runs of one shape differ in budget, seed and rates

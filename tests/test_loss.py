@@ -67,6 +67,8 @@ def test_autocast_rounds_products_and_not_the_sum():
     assert float(rounded[0]) == pytest.approx(float(exact[0]), rel=5e-3)
     for ours, theirs in zip(rounded[1:], exact[1:], strict=True):
         assert float((ours - theirs).norm() / theirs.norm()) < 0.02
+    to_table = rounded[2]  # a float32 sum of the chunks' products, which bfloat16 could not hold
+    assert not to_table.equal(to_table.bfloat16().float())
 
 
 @pytest.mark.usefixtures("chunks")

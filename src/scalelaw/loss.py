@@ -44,15 +44,14 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
     table = weight.view(K, -1, weight.shape[-1])
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
-        kind = torch.get_autocast_dtype(device)
-        hidden, table = hidden.to(kind), table.to(kind)
+        hidden = hidden.to(torch.get_autocast_dtype(device))
     positions, labels = hidden.reshape(K, -1, hidden.shape[-1]), labels.reshape(K, -1)
     step = max(LOGITS["cpu" if device == "cpu" else "gpu"] // table.shape[1], POSITIONS)
     # The sum is one of our own precision: autocast has no say inside.
     with torch.autocast(device, enabled=False):
         parts = -(-labels.shape[1] // step)
         if parts <= 1:  # nothing to gain
-            logits = _product(positions, table.mT).float().flatten(0, 1)
+            logits = _product(positions, table.to(hidden.dtype).mT).float().flatten(0, 1)
             each = F.cross_entropy(logits, labels.flatten(), ignore_index=IGNORE, reduction="none")
             nll: Any = each.view(K, -1).sum(dim=1)
         else:
@@ -71,6 +70,7 @@ class _SummedNLL(torch.autograd.Function):
         wanted = any(ctx.needs_input_grad)
         to_hidden = torch.empty_like(hidden) if wanted else None
         to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
+        kind, weight = weight.dtype, weight.to(hidden.dtype)  # here: its gradient is not to be rounded so
         for i in range(0, M, step):
             part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
             index = asked.masked_fill(asked == IGNORE, 0)
@@ -92,7 +92,7 @@ class _SummedNLL(torch.autograd.Function):
             to_weight += _product(exp.mT, (part * share).to(part.dtype))
         if wanted:
             ctx.save_for_backward(to_hidden, to_weight)
-            ctx.kind = weight.dtype
+            ctx.kind = kind
         return total
 
     @staticmethod

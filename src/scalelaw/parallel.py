@@ -233,10 +233,14 @@ class _NLL(nn.Module):
         return self.model.nll(batch)
 
 
-def clip_norm(parameters: Sequence[nn.Parameter], largest: float) -> Tensor:
-    """Scale the gradients down to that global norm; their norm before, (). Also where they are cut."""
-    norm = nn.utils.clip_grad_norm_(parameters, largest)
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The global norm of their gradients, (); where they are cut, its sum over the processes is to come."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def uncut(value: Tensor) -> Tensor:
+    """A value that may be cut, or a sum to come, in whole."""
+    return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def spawn(processes: int, function: Callable[..., Any], *arguments: Any) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from scalelaw.contracts import BadInput, Batch
 from scalelaw.models.base import LanguageModel
-from scalelaw.parallel import ALONE, Parallel, clip_norm
+from scalelaw.parallel import ALONE, Parallel, gradient_norm, uncut
 from scalelaw.stack import join, stack
 
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
@@ -85,9 +85,12 @@ class Step:
         # a drawn split leaves would give the ends of windows more than their share.
         loss = nll.sum() / tokens
         (loss + self.whole.auxiliary() if self.balanced else loss).backward()
-        norms = [clip_norm(parameters, self.clip) for parameters in self.parameters]
+        norms = [gradient_norm(parameters) for parameters in self.parameters]
         total = self.parallel.total(nll.detach())
-        told = torch.stack([total, torch.stack(norms)]).tolist()  # the one wait for the device
+        told = torch.stack([total, torch.stack([uncut(norm) for norm in norms])]).tolist()  # the one wait
+        for parameters, norm, found in zip(self.parameters, norms, told[1], strict=True):
+            if found > self.clip:  # most are not, and a product with 1 reads and writes every gradient
+                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip, norm)
         return list(zip(*told, strict=True))
 
 
