@@ -9,6 +9,7 @@ table 3). Parameters are counted by the names of the modules on their path: atte
 cross_attention, ffn, *norm, encoder, decoder (scalelaw.counting).
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -23,6 +24,8 @@ THETA = 10_000.0  # the longest rotary wavelength is 2 pi THETA positions (Su et
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Queries, keys and values (B, H, T, D) to the attended values (B, H, T, D): the one thing masks decide."""
 
+LOG2_E = math.log2(math.e)
+
 # Up to this many keys plain products are faster than the fused kernel, where `_by_products` says they may be.
 LONGEST = 512
 
@@ -35,10 +38,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None) -> Te
     """
     if not _by_products(k):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    score = (q @ k.mT).float() * q.shape[-1] ** -0.5
+    score = (q @ k.mT).float()
     if mask is not None:
         score = score.masked_fill(~mask, -torch.inf)
-    exp = (score - score.detach().amax(dim=-1, keepdim=True)).exp()
+    # Powers of two cost three quarters of those of e. The scale comes after the difference: before it, torch
+    # 2.13 sees a softmax of something scaled, and guards it against what cannot be here at half its price.
+    gap = score - score.detach().amax(dim=-1, keepdim=True)
+    exp = (gap * (q.shape[-1] ** -0.5 * LOG2_E)).exp2()
     return ((exp.to(q.dtype) @ v).float() / exp.sum(dim=-1, keepdim=True)).to(q.dtype)
 
 
@@ -46,7 +52,7 @@ def causal(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Every query sees its own position and all before it."""
     if not _by_products(k):
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    at = torch.arange(q.shape[2], device=q.device)
+    at = torch.arange(q.shape[2], device=q.device, dtype=torch.int32)  # as wide as what it masks
     seen = at <= at[:, None]
     # Of 3 queries the second half is one, and what torch 2.13 then compiles for windows of any length reads
     # memory that nothing was written to.
