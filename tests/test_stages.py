@@ -16,6 +16,7 @@ from scalelaw.checkpoint import Checkpoints
 from scalelaw.contracts import ANSWER, IGNORE, SEPARATOR, BadInput
 from scalelaw.data.shift import Shift
 from scalelaw.data.tokens import Bytes
+from scalelaw.meeting import varies
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.anchored import Anchored, fisher
@@ -23,7 +24,9 @@ from scalelaw.objectives.answers import Answers
 from scalelaw.objectives.causal_lm import CausalLM
 from scalelaw.objectives.dpo import DPO
 from scalelaw.objectives.items import items, laid
+from scalelaw.objectives.mixture import Moded
 from scalelaw.objectives.policy_gradient import PolicyGradient, advantages, compared, repeated, sampled
+from scalelaw.objectives.prefix_lm import PrefixLM
 from scalelaw.run import read_metrics
 from scalelaw.start import Parent
 from scalelaw.tasks.addition import Addition
@@ -330,6 +333,25 @@ def test_a_killed_stage_resumes_to_the_bit(tmp_path, tuned, name):
         run(tmp_path / "cut", **parts | {"source": cut(parts["source"])}, checkpoints=often)
     assert run(tmp_path / "cut", **parts, checkpoints=often).row() == whole.row()
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [
+        (CausalLM(), False),
+        (PrefixLM(prefix=5, per_row=False), False),
+        (PrefixLM(prefix=None, per_row=False), True),
+        (Answers(prefix=False), False),
+        (Answers(prefix=True), True),
+        (Moded(Answers(prefix=True), mode=1), True),
+        (Anchored(objective=Answers(prefix=True), strength=1.0, windows=None), True),
+        (DPO(beta=0.1, prefix=False), True),
+        (PolicyGradient(group=8, beta=0.1, prefix=False), True),
+    ],
+)
+def test_what_is_cut_differently_from_batch_to_batch_is_told(objective, told):
+    """To the compiler, which otherwise begins with kernels for the first lengths alone."""
+    assert varies(objective, window=12, rows=4) == told
 
 
 def test_an_objective_that_refers_to_a_start_needs_one(tmp_path):

@@ -173,6 +173,14 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class Reading(Protocol):
+    """An objective that may cut its batches where the text says, whatever `splits` expects of them."""
+
+    @property
+    def reads(self) -> bool: ...
+
+
+@runtime_checkable
 class Marked(Protocol):
     """An objective with marks: tokens of its own, such as a mask. Their ids follow the source's."""
 

@@ -25,11 +25,12 @@ Exponentials = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
 
 def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax before its division: exp(logits - top) (..., V) in the type of the logits; in float32 (..., 1)
-    their sum, and the top."""
+    their sum, and the top. What held the logits may hold something else then."""
     top = logits.amax(dim=-1, keepdim=True).float()
-    gap = logits.float() - top
-    # Compiled, powers of two cost three quarters of those of e, and the product nothing.
-    exp = (gap * math.log2(math.e)).exp2() if torch.compiler.is_compiling() else gap.exp_()
+    if torch.compiler.is_compiling():  # powers of two cost three quarters of those of e, a product nothing
+        exp = ((logits.float() - top) * math.log2(math.e)).exp2()
+    else:
+        exp = logits.float().sub_(top).exp_()
     return exp.to(logits.dtype), exp.sum(dim=-1, keepdim=True), top
 
 
@@ -78,8 +79,9 @@ class _SummedNLL(torch.autograd.Function):
             part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
             index = asked.masked_fill(asked == IGNORE, 0)
             logits = _product(part, weight.mT)
+            at_label = logits.gather(-1, index).float()
             exp, whole, top = by(logits)
-            at_label = logits.gather(-1, index).float() - top
+            at_label -= top
             nll = whole.log() - at_label
             total += nll.masked_fill_(asked == IGNORE, 0.0).sum(dim=(1, 2))
             if to_hidden is None or to_weight is None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scalelaw.contracts import BadInput, Marked, Mixed, Objective, Restoring
+from scalelaw.contracts import BadInput, Marked, Mixed, Objective, Reading, Restoring
 
 
 def marked(objective: Objective, vocab_size: int, window: int) -> tuple[Objective, int]:
@@ -48,6 +48,12 @@ def restores(objective: Objective) -> bool:
 def continues(objective: Objective) -> bool:
     """Whether anything in it teaches to continue a text, which the common measure asks for."""
     return not all(restores(one) for one in single(objective))
+
+
+def varies(objective: Objective, window: int, rows: int) -> bool:
+    """Whether batches are cut differently from one to the next: as it is drawn, or as the text says."""
+    reads = any(isinstance(one, Reading) and one.reads for one in single(objective))
+    return reads or len(objective.splits(window, rows)) > 1
 
 
 def _name(objective: Objective) -> str:

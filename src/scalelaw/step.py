@@ -25,8 +25,7 @@ class Step:
 
     precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
-    varied: the lengths of prefixes and targets change from batch to batch; of objectives whose lengths only
-    the text knows (answers, DPO, policy gradients) that is not said yet. clip: the largest global gradient
+    varied: the lengths of prefixes and targets change from batch to batch. clip: the largest global gradient
     norm of a model. parallel: how processes share the batches. losses: of each model, in place of the NLL,
     where they have losses of their own; such models are computed one after the other. Raises BadInput naming
     the key for a device or a precision that is not there.

@@ -9,6 +9,7 @@ import torch
 
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput, Referring
+from scalelaw.meeting import varies
 from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step, deterministic
@@ -148,7 +149,7 @@ def _step(trainees: Sequence[Trainee]) -> Step:
         compile=job.compile,
         device=job.device,
         clip=job.clip,
-        varied=len(job.objective.splits(job.window, job.rows)) > 1,
+        varied=varies(job.objective, job.window, job.rows),
         parallel=job.parallel,
         losses=losses or None,
     )

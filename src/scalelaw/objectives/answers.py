@@ -25,6 +25,10 @@ class Answers:
 
     prefix: bool
 
+    @property
+    def reads(self) -> bool:
+        return self.prefix
+
     def check(self, window: int) -> None:
         pass
 

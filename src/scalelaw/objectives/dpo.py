@@ -41,6 +41,10 @@ class DPO:
     beta: float
     prefix: bool
 
+    @property
+    def reads(self) -> bool:
+        return True
+
     def check(self, window: int) -> None:
         if not self.beta > 0:
             raise BadInput(f"objective.beta={self.beta!r} has to be positive")

@@ -32,6 +32,10 @@ class Moded:
     def restores(self) -> bool:
         return getattr(self.part, "restores", False)
 
+    @property
+    def reads(self) -> bool:
+        return getattr(self.part, "reads", False)
+
     def check(self, window: int) -> None:
         self.part.check(window - 1)
 

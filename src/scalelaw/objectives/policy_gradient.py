@@ -50,6 +50,10 @@ class PolicyGradient:
     beta: float
     prefix: bool
 
+    @property
+    def reads(self) -> bool:
+        return True
+
     def check(self, window: int) -> None:
         if not isinstance(self.group, int) or self.group < 2:
             raise BadInput(f"objective.group={self.group!r}: a group is a whole number of at least 2 answers")
