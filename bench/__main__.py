@@ -78,13 +78,13 @@ class Plan:
 
 FULL = Plan(
     ladder=((64, 2, 32), (128, 4, 16), (256, 6, 8), (512, 8, 4)),
-    windows=((128, 64), (256, 32), (512, 16), (1024, 8)),
-    vocabularies=(256, 1024, 4096, 32768),
+    windows=((256, 32), (512, 16), (1024, 8)),
+    vocabularies=(256, 4096, 32768),
     window=256,
     vocabulary=4096,
     rows=32,
     large_vocabulary=32768,
-    squares=(1024, 2048, 4096),
+    squares=(1024, 2048),
     compiled=tuple(dict.fromkeys(contestant.who for contestant in CONTESTANTS.values())),
     rounds=3,
     seconds=0.7,
