@@ -48,7 +48,7 @@ def plain(cfg: DictConfig, keys: Sequence[str]) -> dict[str, Any]:
     parts = {key: cfg[key] for key in keys}
     return {
         key: OmegaConf.to_container(part, resolve=True, throw_on_missing=True)
-        if isinstance(part, DictConfig)
+        if OmegaConf.is_config(part)
         else part
         for key, part in parts.items()
     }

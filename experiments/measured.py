@@ -23,8 +23,8 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from experiments.identity import plain
 from experiments.job import prepare
-from experiments.planned import plain
 from hydra_plugins.scalelaw_local._pool import environment, forking
 from hydra_plugins.scalelaw_local._worker import settled
 from scalelaw.checkpoint import Checkpoints

@@ -140,6 +140,7 @@ def test_only_what_decides_the_losses_is_in_the_id():
             "shape.depth=5",
             "clip=2",
             "window=64",
+            "+note=[a,b]",
             "measures=[gradient]",
         ]
         assert len({base, *(of(override) for override in science)}) == len(science) + 1

@@ -341,7 +341,7 @@ def test_a_killed_stage_resumes_to_the_bit(tmp_path, tuned, name):
         (CausalLM(), False),
         (PrefixLM(prefix=5, per_row=False), False),
         (PrefixLM(prefix=None, per_row=False), True),
-        (Answers(prefix=False), False),
+        (Answers(prefix=False), True),
         (Answers(prefix=True), True),
         (Moded(Answers(prefix=True), mode=1), True),
         (Anchored(objective=Answers(prefix=True), strength=1.0, windows=None), True),

@@ -173,11 +173,11 @@ class Objective(Protocol):
 
 
 @runtime_checkable
-class Reading(Protocol):
-    """An objective that may cut its batches where the text says, whatever `splits` expects of them."""
+class CutByText(Protocol):
+    """An objective that may cut its batches where the text says, whatever `splits` expects."""
 
     @property
-    def reads(self) -> bool: ...
+    def cut_by_text(self) -> bool: ...
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scalelaw.contracts import BadInput, Marked, Mixed, Objective, Reading, Restoring
+from scalelaw.contracts import BadInput, CutByText, Marked, Mixed, Objective, Restoring
 
 
 def marked(objective: Objective, vocab_size: int, window: int) -> tuple[Objective, int]:
@@ -52,8 +52,8 @@ def continues(objective: Objective) -> bool:
 
 def varies(objective: Objective, window: int, rows: int) -> bool:
     """Whether batches are cut differently from one to the next: as it is drawn, or as the text says."""
-    reads = any(isinstance(one, Reading) and one.reads for one in single(objective))
-    return reads or len(objective.splits(window, rows)) > 1
+    by_text = any(isinstance(one, CutByText) and one.cut_by_text for one in single(objective))
+    return by_text or len(objective.splits(window, rows)) > 1
 
 
 def _name(objective: Objective) -> str:

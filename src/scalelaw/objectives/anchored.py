@@ -27,7 +27,7 @@ class Anchored:
             raise BadInput(f"objective.windows={windows!r} is a whole number of at least 1, or null")
         self.objective, self.strength, self.windows = objective, strength, windows
         self.check, self.splits = objective.check, objective.splits
-        self.reads = getattr(objective, "reads", False)
+        self.cut_by_text = getattr(objective, "cut_by_text", False)
 
     def __call__(self, windows: Tensor, generator: torch.Generator) -> Batch:
         return self.objective(windows, generator)

@@ -26,8 +26,8 @@ class Answers:
     prefix: bool
 
     @property
-    def reads(self) -> bool:
-        return self.prefix
+    def cut_by_text(self) -> bool:
+        return True
 
     def check(self, window: int) -> None:
         pass

@@ -14,7 +14,7 @@ The common measure (scalelaw.evaluate) shows every model the whole window and as
 target, first tokens of documents too; `loss_objective` is the loss of what is asked here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,4 +47,5 @@ class CausalLM:
             return Batch.of(tokens, labels, prefix)
         ends = tokens == SEPARATOR
         segments = ends.cumsum(dim=1) - ends.long()
-        return Batch.of(tokens, labels.masked_fill(ends, IGNORE), prefix, segments)
+        batch = Batch.of(tokens, labels.masked_fill(ends, IGNORE), prefix, segments)
+        return replace(batch, start=0)  # every batch is cut alike, should all rows begin with a separator

@@ -42,7 +42,7 @@ class DPO:
     prefix: bool
 
     @property
-    def reads(self) -> bool:
+    def cut_by_text(self) -> bool:
         return True
 
     def check(self, window: int) -> None:

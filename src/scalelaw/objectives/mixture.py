@@ -33,8 +33,8 @@ class Moded:
         return getattr(self.part, "restores", False)
 
     @property
-    def reads(self) -> bool:
-        return getattr(self.part, "reads", False)
+    def cut_by_text(self) -> bool:
+        return getattr(self.part, "cut_by_text", False)
 
     def check(self, window: int) -> None:
         self.part.check(window - 1)

@@ -51,7 +51,7 @@ class PolicyGradient:
     prefix: bool
 
     @property
-    def reads(self) -> bool:
+    def cut_by_text(self) -> bool:
         return True
 
     def check(self, window: int) -> None:
