@@ -73,7 +73,7 @@ class _SummedNLL(torch.autograd.Function):
         total = torch.zeros(K, dtype=torch.float32, device=hidden.device)
         wanted = any(ctx.needs_input_grad)
         to_hidden = torch.empty_like(hidden) if wanted else None
-        to_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
+        to_weight = torch.empty(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
         kind, weight = weight.dtype, weight.to(hidden.dtype)  # here: its gradient is not to be rounded so
         for i in range(0, M, step):
             part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
@@ -94,19 +94,21 @@ class _SummedNLL(torch.autograd.Function):
             exp.view(-1, exp.shape[-1])[at, index.flatten()] = gap.flatten()
             share = whole.reciprocal_().masked_fill_(asked == IGNORE, 0.0)
             to_hidden[:, i : i + step] = _product(exp, weight) * share
-            to_weight += _product(exp.mT, (part * share).to(part.dtype))
+            product = _product(exp.mT, (part * share).to(part.dtype))
+            if i:
+                to_weight += product
+            else:
+                to_weight.copy_(product)
         if wanted:
-            ctx.save_for_backward(to_hidden, to_weight)
-            ctx.kind = kind
+            ctx.slopes, ctx.kind = (to_hidden, to_weight), kind
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        to_hidden, to_weight = ctx.saved_tensors
+        (to_hidden, to_weight), ctx.slopes = ctx.slopes, None  # scaled where they lie: once
         by_model = upstream[0].view(-1, 1, 1)
-        slopes = (to_hidden * by_model).to(to_hidden.dtype), (to_weight * by_model).to(ctx.kind)
-        return *slopes, None, None, None
+        return (to_hidden * by_model).to(to_hidden.dtype), to_weight.mul_(by_model).to(ctx.kind), None, None, None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
