@@ -106,9 +106,10 @@ class _SummedNLL(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        (to_hidden, to_weight), ctx.slopes = ctx.slopes, None  # scaled where they lie: once
+        (to_hidden, to_weight), ctx.slopes = ctx.slopes, None  # the larger is scaled where it lies: once
         by_model = upstream[0].view(-1, 1, 1)
-        return (to_hidden * by_model).to(to_hidden.dtype), to_weight.mul_(by_model).to(ctx.kind), None, None, None
+        slopes = (to_hidden * by_model).to(to_hidden.dtype), to_weight.mul_(by_model).to(ctx.kind)
+        return *slopes, None, None, None
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
