@@ -34,7 +34,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None) -> Te
     """softmax(q k / sqrt(D)) v, over the keys that the boolean mask (.., T, S) leaves each query.
 
     torch's fused kernel, but for compiled bfloat16 on CPUs: its backward pass does not use their matrix units
-    well, and plain products around a softmax that a compiler fuses take 0.6 of its time at 256 keys.
+    well, and plain products around a softmax that a compiler fuses take 0.6 of its time or less at 256 keys.
     """
     if not _by_products(k):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
