@@ -56,6 +56,17 @@ def test_one_model_gives_a_plain_number():
 
 
 @pytest.mark.usefixtures("chunks")
+def test_its_gradient_is_taken_once_or_not_at_all():
+    hidden, weight, labels = case(1)
+    total = loss.summed_nll(hidden, weight, labels).sum()
+    total.backward(retain_graph=True)
+    first = weight.grad.clone()
+    with pytest.raises(RuntimeError, match="once"):
+        total.backward()
+    assert weight.grad.equal(first)
+
+
+@pytest.mark.usefixtures("chunks")
 def test_autocast_rounds_products_and_not_the_sum():
     """In bfloat16 every logit is off by 2 ** -9 of itself; 33 sums of them agree to a few parts in a
     thousand, and the result is float32."""

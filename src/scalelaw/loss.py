@@ -106,7 +106,9 @@ class _SummedNLL(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        (to_hidden, to_weight), ctx.slopes = ctx.slopes, None  # the larger is scaled where it lies: once
+        if ctx.slopes is None:
+            raise RuntimeError("the gradient of this loss is scaled where it lies, and can be taken once")
+        (to_hidden, to_weight), ctx.slopes = ctx.slopes, None
         by_model = upstream[0].view(-1, 1, 1)
         slopes = (to_hidden * by_model).to(to_hidden.dtype), to_weight.mul_(by_model).to(ctx.kind)
         return *slopes, None, None, None
