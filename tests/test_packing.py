@@ -266,3 +266,12 @@ def test_the_option_trains(tmp_path, monkeypatch, book, architecture, code):  # 
         assert call(train, monkeypatch, "data=text", book, *TINY, *own) == code
         losses += [run.loss for _, run in records(root)]
     assert len(set(losses)) == (0 if code else 2)
+
+
+def test_batches_are_cut_alike_wherever_documents_end():
+    """A head asked from one place on in every batch: nothing is compiled again, or otherwise, for some."""
+    windows = text(3, 12, mean=4)
+    windows[:, 0] = SEPARATOR
+    batch = PACKED(windows, torch.Generator())
+    assert (batch.labels[:, 0] == IGNORE).all()
+    assert batch.start == 0

@@ -11,6 +11,7 @@ from training import ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, run
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import Batch
+from scalelaw.models.base import LanguageModel
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.layers import causal
 from scalelaw.models.prefix_decoder import PrefixDecoder
@@ -106,6 +107,14 @@ def test_a_compiled_run_in_bfloat16_resumes_to_the_same_bits(tmp_path, name):
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(("name", "told"), [("causal", False), ("prefix", True), ("answers", True)])
+def test_a_run_tells_the_compiler_whether_its_batches_vary(tmp_path, monkeypatch, name, told):
+    heard = []
+    monkeypatch.setattr(LanguageModel, "compile_parts", lambda self, *, varied: heard.append(varied))
+    run(tmp_path, compile=True, **ARCHITECTURES[name])
+    assert heard == [told]
+
+
 @compiler
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["prefix", "encoder-decoder"])
@@ -135,7 +144,7 @@ def test_a_split_of_any_length_compiles_to_the_gradient_in_float32(name):
 
 
 @compiler
-@pytest.mark.parametrize("window", [5, 300])
+@pytest.mark.parametrize("window", [5, 128, 300])
 def test_attention_by_blocks_is_causal_attention(window):
     """Compiled bfloat16 against the fused kernel in float32, values and gradients, to bfloat16's rounding; no
     gradient from a query to a later key."""

@@ -25,9 +25,7 @@ class Answers:
 
     prefix: bool
 
-    @property
-    def cut_by_text(self) -> bool:
-        return True
+    cut_by_text = True
 
     def check(self, window: int) -> None:
         pass

@@ -41,9 +41,7 @@ class DPO:
     beta: float
     prefix: bool
 
-    @property
-    def cut_by_text(self) -> bool:
-        return True
+    cut_by_text = True
 
     def check(self, window: int) -> None:
         if not self.beta > 0:

@@ -50,9 +50,7 @@ class PolicyGradient:
     beta: float
     prefix: bool
 
-    @property
-    def cut_by_text(self) -> bool:
-        return True
+    cut_by_text = True
 
     def check(self, window: int) -> None:
         if not isinstance(self.group, int) or self.group < 2:
