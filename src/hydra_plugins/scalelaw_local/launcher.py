@@ -109,7 +109,7 @@ class StudyLauncher(Launcher):
                 jobs = self._compose(job_overrides, initial_job_idx)
                 ended: dict[int, Ended] = {job.index: (record(job), None) for job in jobs}
                 waiting = [job for job in jobs if not ((run := ended[job.index][0]) and run.finished)]
-                flops = workers.ask(self.cost, waiting)
+                flops = said(workers.ask, "cost", self.cost, waiting)
                 costs = {job.index: cost for job, cost in zip(waiting, flops, strict=True)}
                 self._announce(jobs, costs, task.commit)
                 with View(skipped=len(jobs) - len(waiting), waiting=[job.name for job in waiting]) as view:
@@ -199,7 +199,7 @@ class StudyLauncher(Launcher):
             families.setdefault(_key(parts, ["budget"]), []).append(job)
         groups = [[job for family in families.values() for job in family] for families in alike.values()]
         if self.together is None:
-            pays = ask(self.pays, [group[0] for group in groups])
+            pays = said(ask, "pays", self.pays, [group[0] for group in groups])
             most = [min(shared_out, number or 1) for number in pays]
         else:
             most = [self.together] * len(groups)
@@ -257,6 +257,15 @@ class LocalLauncher(StudyLauncher):
         groups = [gpus[i : i + self.devices] for i in range(0, len(gpus) - self.devices + 1, self.devices)]
         places = self.slots or len(groups) * self.slots_per_gpu
         return [{"CUDA_VISIBLE_DEVICES": ",".join(groups[i % len(groups)])} for i in range(places)]
+
+
+def said(ask: Ask, key: str, name: str, jobs: Sequence[Job]) -> list[Any]:
+    """What the function of that name says of each job. Raises HydraException for a name of none."""
+    try:
+        return ask(name, jobs)
+    except (ImportError, ValueError) as error:
+        why = str(error).splitlines()[-1]
+        raise HydraException(f"hydra.launcher.{key}={name} is not the name of a function: {why}") from None
 
 
 def record(job: Job) -> Run | None:
