@@ -8,7 +8,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -26,7 +26,8 @@ from scalelaw.run import write_atomically
 # (d, depth, rows) of about 10M, 40M, 110M and 340M parameters with a vocabulary of 32k, embedding included.
 LADDER = ((256, 4, 128), (512, 8, 64), (768, 12, 32), (1024, 24, 16))
 WINDOW, VOCABULARY = 1024, 32768
-STACKED, STACKED_WIDTH, STACKED_DEPTH, STACKED_ROWS = 16, 128, 4, 8
+# Small runs, of bytes and of a large vocabulary, where most of a step is the loss: large products as it is.
+STACKED, STACKED_WIDTH, STACKED_DEPTH, STACKED_ROWS, STACKED_VOCABULARIES = 16, 128, 4, 8, (256, 32768)
 SQUARES = (4096, 8192)
 ROUNDS, SECONDS = 5, 2.0
 
@@ -41,42 +42,53 @@ def rates(step: Callable[[], object], tokens: int, rounds: int, seconds: float, 
 
 def models(
     sizes: Sequence[Size], peak: float, how: dict[str, Any], time_: dict[str, Any]
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Every architecture at every size; utilisation is counted FLOPs (scalelaw.counting) over the peak.
 
     Each stack of an encoder-decoder has half the blocks, so that parameters stay about the same."""
-    rows = []
     for asked in sizes:
         for architecture in ours.ARCHITECTURES:
             halved = replace(asked, depth=max(1, asked.depth // 2))
             size = halved if architecture == "encoder-decoder" else asked
-            model = ours.build(architecture, size).to(how["device"])
-            step = ours.stepper(architecture, [model], size, **how)
-            each = rates(step, size.tokens, device=how["device"], **time_)
-            work = ours.flops(architecture, size) / size.tokens
-            rows.append(
-                {
-                    "architecture": architecture,
-                    "size": asdict(size),
+
+            def found(architecture: str = architecture, size: Size = size) -> dict[str, Any]:
+                model = ours.build(architecture, size).to(how["device"])
+                step = ours.stepper(architecture, [model], size, **how)
+                each = rates(step, size.tokens, device=how["device"], **time_)
+                work = ours.flops(architecture, size) / size.tokens
+                return {
                     "parameters": sum(p.numel() for p in model.parameters()),
                     "tokens_per_second": median(each),
                     "utilisation": median(each) * work / peak,
                     "rounds": each,
                 }
-            )
-            del model, step
-    return rows
+
+            yield {"architecture": architecture, "size": asdict(size)} | tried(found)
 
 
-def stacked(size: Size, how: dict[str, Any], time_: dict[str, Any]) -> dict[str, Any]:
+def stacked(sizes: Sequence[Size], how: dict[str, Any], time_: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Tokens per second of STACKED small runs together, and of one alone: the rate of one after another."""
-    found: dict[str, Any] = {"size": asdict(size), "models": STACKED}
-    for name, many in {"stacked": STACKED, "one after another": 1}.items():
-        several = [ours.build("causal decoder", size).to(how["device"]) for _ in range(many)]
-        step = ours.stepper("causal decoder", several, size, **how)
-        each = rates(step, many * size.tokens, device=how["device"], **time_)
-        found[name] = {"tokens_per_second": median(each), "rounds": each}
-    return found
+    for size in sizes:
+
+        def found(size: Size = size) -> dict[str, Any]:
+            each = {}
+            for name, many in {"stacked": STACKED, "one after another": 1}.items():
+                several = [ours.build("causal decoder", size).to(how["device"]) for _ in range(many)]
+                step = ours.stepper("causal decoder", several, size, **how)
+                rounds = rates(step, many * size.tokens, device=how["device"], **time_)
+                each[name] = {"tokens_per_second": median(rounds), "rounds": rounds}
+            together, alone = (each[name]["tokens_per_second"] for name in each)
+            return each | {"ratio": together / alone}
+
+        yield {"size": asdict(size), "models": STACKED} | tried(found)
+
+
+def tried(found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was found, or why it was not: a size that does not fit costs no other its figure."""
+    try:
+        return found()
+    except RuntimeError as error:
+        return {"failed": str(error).splitlines()[0]}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -92,26 +104,44 @@ def main(arguments: Sequence[str]) -> None:
     ladder = ((32, 1, 2),) if asked.tiny else LADDER
     sizes = [Size(width=d, depth=depth, rows=rows, **small) for d, depth, rows in ladder]
     d, depth, rows = (32, 1, 2) if asked.tiny else (STACKED_WIDTH, STACKED_DEPTH, STACKED_ROWS)
+    vocabularies = (64, 128) if asked.tiny else STACKED_VOCABULARIES
     time_ = {"rounds": 1, "seconds": 0.01} if asked.tiny else {"rounds": ROUNDS, "seconds": SECONDS}
     how = {"precision": "bfloat16", "compile": not asked.tiny, "device": asked.device}
 
     squares = (64,) if asked.tiny else SQUARES
     peak = machine.peaks(machine.products(sizes, squares), asked.device)["bfloat16"]
+    several = [Size(width=d, depth=depth, rows=rows, **small | {"vocabulary": V}) for V in vocabularies]
     result = {
         "provenance": provenance(" ".join(["python -m bench.gpu", *arguments])),
         "device": torch.cuda.get_device_name(asked.device) if cuda else asked.device,
         "peak": peak,
-        "models": models(sizes, peak["flops_per_second"], how, time_),
-        "stacked": stacked(Size(width=d, depth=depth, rows=rows, **small), how, time_),
+        "models": [],
+        "stacked": [],
     }
     default = ROOT / ("outputs/bench" if asked.tiny else "bench/results") / "gpu.json"
     out = asked.out or default
-    write_atomically(out, json.dumps(result, indent=1) + "\n")
-    for row in result["models"]:
-        said = f"{row['parameters'] / 1e6:6.1f}M {row['tokens_per_second']:12,.0f} tokens/s"
-        print(f"{row['architecture']:16}{said} {100 * row['utilisation']:5.1f} % of the bf16 peak")
-    several, one = (result["stacked"][k]["tokens_per_second"] for k in ("stacked", "one after another"))
-    print(f"{STACKED} stacked runs: {several / one:.2f} times one after another; {out}")
+    measured = {
+        "models": models(sizes, peak["flops_per_second"], how, time_),
+        "stacked": stacked(several, how, time_),
+    }
+    for part, rows_ in measured.items():
+        for row in rows_:
+            result[part].append(row)
+            write_atomically(out, json.dumps(result, indent=1) + "\n")  # what is measured is kept
+            print(line(row), flush=True)
+    print(out)
+
+
+def line(row: dict[str, Any]) -> str:
+    size = row["size"]
+    name = row.get("architecture", f"{STACKED} stacked runs")
+    said = f"{name:16} d = {size['width']:<5} V = {size['vocabulary']:<6} "
+    if "failed" in row:
+        return f"{said}failed: {row['failed']}"
+    if "ratio" in row:
+        return f"{said}{row['ratio']:.2f} times one after another"
+    rate = f"{row['parameters'] / 1e6:6.1f}M {row['tokens_per_second']:12,.0f} tokens/s"
+    return f"{said}{rate} {100 * row['utilisation']:5.1f} % of the bf16 peak"
 
 
 if __name__ == "__main__":

@@ -183,7 +183,27 @@ def test_the_gpu_measurement_runs_tiny_on_a_cpu(tmp_path, monkeypatch):
     gpu.main(["--device", "cpu", "--tiny", "--out", str(out)])
     result = json.loads(out.read_text())
     assert len(result["models"]) == 3
-    assert result["stacked"]["models"] == 16
+    assert all(row["tokens_per_second"] > 0 for row in result["models"])
+    assert [row["size"]["vocabulary"] for row in result["stacked"]] == [64, 128]
+    assert all(row["models"] == 16 and row["ratio"] > 0 for row in result["stacked"])
+
+
+def test_a_size_that_does_not_fit_costs_no_other_its_figure(tmp_path, monkeypatch, capsys):
+    gpu = module("gpu", monkeypatch)
+    build = gpu.ours.build
+
+    def full(architecture, size):
+        if architecture == "prefix decoder":
+            raise torch.OutOfMemoryError("out of memory\nby a lot")
+        return build(architecture, size)
+
+    monkeypatch.setattr(gpu.ours, "build", full)
+    out = tmp_path / "gpu.json"
+    gpu.main(["--device", "cpu", "--tiny", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert [row.get("failed") for row in result["models"]] == [None, "out of memory", None]
+    assert len(result["stacked"]) == 2
+    assert "prefix decoder   d = 32    V = 64     failed: out of memory" in capsys.readouterr().out
 
 
 def test_the_table_of_the_page_is_that_of_the_committed_result(monkeypatch):
