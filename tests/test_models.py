@@ -1,6 +1,7 @@
 """What each architecture may see, by gradients; how it starts; that widths behave alike under muP."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from scalelaw.counting import count
 from scalelaw.models.base import LanguageModel
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.encoder_decoder import EncoderDecoder
-from scalelaw.models.prefix_decoder import PrefixDecoder
+from scalelaw.models.layers import Attend
+from scalelaw.models.prefix_decoder import PrefixDecoder, two_part
 from scalelaw.shape import Shape, ladder
 
 WINDOW = 11
@@ -108,11 +110,22 @@ class TestPrefixDecoder:
 
     @pytest.mark.parametrize("prefix", [[5, 5], [2, 9], [0, 11], [11, 11], [10, 10], [0, 3, 7]], ids=str)
     def test_two_parts_are_one_dense_mask(self, prefix: list[int]) -> None:
-        """The split attention against the plain one, forward and backward, in double precision."""
+        """The split attention against the plain one, forward and backward, in double precision; and once more
+        without a mask after the prefix, which is what it does on any device but a CPU."""
         given = batch(prefix, WINDOW, start=0)
         size = (len(prefix), 3, WINDOW, 8)
         q, k, v = (torch.randn(size, dtype=torch.double, requires_grad=True) for _ in "qkv")
-        split = model(PrefixDecoder).attention(given)(q, k, v)
+        split = model(PrefixDecoder).attention(given)
+        elsewhere = model(PrefixDecoder).attention(given.to(torch.device("meta")))
+        assert isinstance(split, partial)
+        assert isinstance(elsewhere, partial)
+        if elsewhere.func is two_part:
+            assert elsewhere.keywords["tail"] is None
+            self.is_one_dense_mask(partial(split, tail=None), given, q, k, v)
+        self.is_one_dense_mask(split, given, q, k, v)
+
+    def is_one_dense_mask(self, attention: Attend, given: Batch, q: Tensor, k: Tensor, v: Tensor) -> None:
+        split = attention(q, k, v)
         mask = masks.prefix(given.prefix, WINDOW)
         dense = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         torch.testing.assert_close(split, dense, rtol=0, atol=1e-13)

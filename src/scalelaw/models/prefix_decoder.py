@@ -12,7 +12,7 @@ from scalelaw import masks
 from scalelaw.contracts import Batch
 from scalelaw.models import packing
 from scalelaw.models.decoder import Decoder
-from scalelaw.models.layers import Attend, attend
+from scalelaw.models.layers import Attend, attend, causal
 
 
 class PrefixDecoder(Decoder):
@@ -32,19 +32,27 @@ class PrefixDecoder(Decoder):
         packing.refuse(batch)
         mixed = batch.shortest < longest
         head = masks.prefix(batch.prefix, longest) if mixed else None
-        tail = masks.causal(window - longest, window, batch.tokens.device)
+        if longest == window:  # as in masked LM: nothing comes after
+            return partial(attend, mask=head)
+        # On a GPU a mask rules the fastest kernel out; all causal pairs of a window cost it less.
+        masked = batch.tokens.device.type == "cpu"
+        tail = masks.causal(window - longest, window) if masked else None
         return partial(two_part, longest=longest, head=head, tail=tail)
 
     def pairs(self, window: int, prefix: int) -> int:
         return window * window if prefix <= 1 else prefix * prefix + (window - prefix) * window
 
 
-def two_part(q: Tensor, k: Tensor, v: Tensor, *, longest: int, head: Tensor | None, tail: Tensor) -> Tensor:
-    """Attention of queries before and after `longest`, apart.
+def two_part(
+    q: Tensor, k: Tensor, v: Tensor, *, longest: int, head: Tensor | None, tail: Tensor | None
+) -> Tensor:
+    """Attention of queries before and after `longest`, apart. tail: the mask of those after it; None takes
+    them from the causal attention of the whole window.
 
     Exact: no query before the longest prefix's end may see past it, and all queries from there on are
     causal in every row. It is 10 to 20 % faster than one dense mask over the window (CPU, T 128 and 256,
     half of it prefix), since keys after the prefix are not multiplied with queries inside it.
     """
     before = attend(q[:, :, :longest], k[:, :, :longest], v[:, :, :longest], mask=head)
-    return torch.cat((before, attend(q[:, :, longest:], k, v, mask=tail)), dim=2)
+    after = causal(q, k, v)[:, :, longest:] if tail is None else attend(q[:, :, longest:], k, v, mask=tail)
+    return torch.cat((before, after), dim=2)
