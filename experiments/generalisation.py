@@ -18,7 +18,7 @@ from analysis import generalisation
 from analysis.report.markdown import table
 from experiments.door import door
 from experiments.saved import Saved, saved
-from experiments.tables import number, origin
+from experiments.tables import number, origin, signed
 from scalelaw.evaluate import CHUNK, conditional
 from scalelaw.run import records, write_atomically
 
@@ -57,9 +57,10 @@ def main(cfg: DictConfig) -> None:
         "growth": growth,
         "verdict": lines,
     }
-    result |= {"provenance": origin("experiments.generalisation", cfg)}
+    made = origin("experiments.generalisation", cfg)
+    result |= {"provenance": made}
     write_atomically(folder / "generalisation.json", json.dumps(result, indent=1, default=float) + "\n")
-    write_atomically(folder / "generalisation.md", page + "\n")
+    write_atomically(folder / "generalisation.md", f"{signed(made)}.\n\n{page}\n")
 
 
 def measured(it: Saved, rows: int) -> dict[str, Any]:
