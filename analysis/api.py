@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import fits, forecasts
 from analysis.comparing import comparisons
-from analysis.comparing.comparisons import Comparison
+from analysis.comparing.comparison import Comparison
 from analysis.designing import designs
 from analysis.designing.designs import Design
 from analysis.law import Fit, Law

@@ -4,101 +4,23 @@ under each."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis import fits
+from analysis.comparing.comparison import Comparison
 from analysis.comparing.differences import differences, resampled, stacked
-from analysis.comparing.grouped import Grouped
 from analysis.comparing.hypotheses import Hypothesis, closure, hypotheses
-from analysis.comparing.multipliers import Multiplier, Side, multiplier, no_frontier
-from analysis.comparing.nested import Test, lattice, run_tests
+from analysis.comparing.multipliers import Side, multiplier, no_frontier
+from analysis.comparing.nested import lattice, run_tests
 from analysis.comparing.pairing import Pairing
-from analysis.comparing.verdicts import verdict
-from analysis.law import Fit, Law, plain, unusable
+from analysis.law import Law, unusable
 from analysis.tables.columns import check_positive
 from analysis.tables.replicates import run_column
 
 SEED = "seed"
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """One law, several groups of runs: what they share, how they differ, what that is worth in compute."""
-
-    law: Law
-    by: str
-    reference: str
-    n: dict[str, int]
-    """Rows of each group, the reference first."""
-    alone: dict[str, Fit]
-    """Each group's own fit, without resamples; what was left out of it, and what is doubtful, is there."""
-    hypotheses: list[Hypothesis]
-    """From all shared to all separate."""
-    tests: list[Test]
-    preferred: str | None
-    """The hypothesis with the least AICc."""
-    fit: Fit
-    """The law over all groups with `shared` in common, its samples drawn as `pairing` says."""
-    pairing: str
-    differences: dict[str, dict[str, dict[str, Any]]]
-    """By group, by published parameter and `a`: {difference, difference95, ratio, ratio95}, against the
-    reference."""
-    multipliers: dict[str, Multiplier]
-    """By group; empty for a law without a compute frontier."""
-    no_multiplier: str | None
-    """Why there is none."""
-
-    @property
-    def groups(self) -> list[str]:
-        return list(self.n)
-
-    @property
-    def shared(self) -> tuple[str, ...]:
-        """The parameters that `fit` has in common for all groups."""
-        assert isinstance(self.fit.law, Grouped)
-        return self.fit.law.shared
-
-    def params(self, group: str) -> dict[str, float]:
-        """The group's published parameters under `fit`."""
-        return dict(zip(self.law.names, self._part(self.fit.vector, group).tolist(), strict=True))
-
-    def samples(self, group: str) -> np.ndarray | None:
-        """(R, P) draws of them; those of the groups belong together row by row."""
-        return None if self.fit.samples is None else self._part(self.fit.samples, group)
-
-    def _part(self, values: np.ndarray, group: str) -> np.ndarray:
-        assert isinstance(self.fit.law, Grouped)
-        return self.fit.law.part(values, group)
-
-    @property
-    def verdict(self) -> list[str]:
-        """What came out, in sentences."""
-        return verdict(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return plain(
-            {
-                "law": self.law.name,
-                "by": self.by,
-                "reference": self.reference,
-                "n": self.n,
-                "verdict": self.verdict,
-                "hypotheses": {h.name: h.to_json() for h in self.hypotheses},
-                "preferred": self.preferred,
-                "tests": [test.to_json() for test in self.tests],
-                "alone": {group: fit.to_json() for group, fit in self.alone.items()},
-                "fit": self.fit.to_json(),
-                "pairing": self.pairing,
-                "differences": self.differences,
-                "multipliers": {group: m.to_json() for group, m in self.multipliers.items()},
-                "no_multiplier": self.no_multiplier,
-            }
-        )
 
 
 def compare(

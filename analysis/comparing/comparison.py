@@ -1,18 +1,97 @@
-"""A comparison in sentences: what is shared, what is not, and what it is worth in compute."""
+"""What a comparison found, in numbers and in sentences: what is shared, what is not, and what it is worth in
+compute."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from analysis.comparing.grouped import Grouped
+from analysis.comparing.hypotheses import Hypothesis
+from analysis.comparing.multipliers import Multiplier
 from analysis.comparing.nested import Test
 from analysis.fits import CONVERGED
-
-if TYPE_CHECKING:
-    from analysis.comparing.comparisons import Comparison
+from analysis.law import Fit, Law, plain
 
 SIZE = 0.05  # a difference is called one where equal groups would show it this rarely
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One law, several groups of runs: what they share, how they differ, what that is worth in compute."""
+
+    law: Law
+    by: str
+    reference: str
+    n: dict[str, int]
+    """Rows of each group, the reference first."""
+    alone: dict[str, Fit]
+    """Each group's own fit, without resamples; what was left out of it, and what is doubtful, is there."""
+    hypotheses: list[Hypothesis]
+    """From all shared to all separate."""
+    tests: list[Test]
+    preferred: str | None
+    """The hypothesis with the least AICc."""
+    fit: Fit
+    """The law over all groups with `shared` in common, its samples drawn as `pairing` says."""
+    pairing: str
+    differences: dict[str, dict[str, dict[str, Any]]]
+    """By group, by published parameter and `a`: {difference, difference95, ratio, ratio95}, against the
+    reference."""
+    multipliers: dict[str, Multiplier]
+    """By group; empty for a law without a compute frontier."""
+    no_multiplier: str | None
+    """Why there is none."""
+
+    @property
+    def groups(self) -> list[str]:
+        return list(self.n)
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """The parameters that `fit` has in common for all groups."""
+        assert isinstance(self.fit.law, Grouped)
+        return self.fit.law.shared
+
+    def params(self, group: str) -> dict[str, float]:
+        """The group's published parameters under `fit`."""
+        return dict(zip(self.law.names, self._part(self.fit.vector, group).tolist(), strict=True))
+
+    def samples(self, group: str) -> np.ndarray | None:
+        """(R, P) draws of them; those of the groups belong together row by row."""
+        return None if self.fit.samples is None else self._part(self.fit.samples, group)
+
+    def _part(self, values: np.ndarray, group: str) -> np.ndarray:
+        assert isinstance(self.fit.law, Grouped)
+        return self.fit.law.part(values, group)
+
+    @property
+    def verdict(self) -> list[str]:
+        """What came out, in sentences."""
+        return verdict(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return plain(
+            {
+                "law": self.law.name,
+                "by": self.by,
+                "reference": self.reference,
+                "n": self.n,
+                "verdict": self.verdict,
+                "hypotheses": {h.name: h.to_json() for h in self.hypotheses},
+                "preferred": self.preferred,
+                "tests": [test.to_json() for test in self.tests],
+                "alone": {group: fit.to_json() for group, fit in self.alone.items()},
+                "fit": self.fit.to_json(),
+                "pairing": self.pairing,
+                "differences": self.differences,
+                "multipliers": {group: m.to_json() for group, m in self.multipliers.items()},
+                "no_multiplier": self.no_multiplier,
+            }
+        )
 
 
 def verdict(comparison: Comparison) -> list[str]:
@@ -75,7 +154,7 @@ def _difference(reference: str, group: str, values: dict[str, dict[str, Any]]) -
     return f"a: {group} less {reference} {a['difference']:+.3f}{_interval(*a['difference95'])}"
 
 
-def _compute(m: Any) -> str:
+def _compute(m: Multiplier) -> str:
     """The multiplier at the dearest budget within the runs, or the first of all where none is."""
     inside = m.table.loc[m.table.inside]
     row = (inside if len(inside) else m.table).iloc[-1 if len(inside) else 0]
