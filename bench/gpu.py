@@ -5,6 +5,7 @@ python -m bench.gpu --device cpu --tiny    # that it runs
 """
 
 import argparse
+import gc
 import json
 import math
 import sys
@@ -85,13 +86,16 @@ def stacked(sizes: Sequence[Size], how: dict[str, Any], time_: dict[str, Any]) -
 
 def tried(found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What was found, or why it was not: a size that does not fit costs no other its figure."""
+    torch.compiler.reset()  # past eight shapes of a block torch leaves it uncompiled
+    gc.collect()  # compiled blocks are circles, and hold their weights
+    torch.cuda.empty_cache()
     try:
         return found()
     except RuntimeError as error:
-        return {"failed": str(error).splitlines()[0]}
+        return {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a smoke test")
@@ -130,6 +134,7 @@ def main(arguments: Sequence[str]) -> None:
             write_atomically(out, json.dumps(result, indent=1) + "\n")  # what is measured is kept
             print(line(row), flush=True)
     print(out)
+    return int(any("failed" in row for part in measured for row in result[part]))
 
 
 def line(row: dict[str, Any]) -> str:
@@ -145,4 +150,4 @@ def line(row: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -180,7 +180,7 @@ def test_a_sweep_and_the_scripts_beside_it(monkeypatch):
 def test_the_gpu_measurement_runs_tiny_on_a_cpu(tmp_path, monkeypatch):
     gpu = module("gpu", monkeypatch)
     out = tmp_path / "gpu.json"
-    gpu.main(["--device", "cpu", "--tiny", "--out", str(out)])
+    assert gpu.main(["--device", "cpu", "--tiny", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     assert len(result["models"]) == 3
     assert all(row["tokens_per_second"] > 0 for row in result["models"])
@@ -199,11 +199,12 @@ def test_a_size_that_does_not_fit_costs_no_other_its_figure(tmp_path, monkeypatc
 
     monkeypatch.setattr(gpu.ours, "build", full)
     out = tmp_path / "gpu.json"
-    gpu.main(["--device", "cpu", "--tiny", "--out", str(out)])
+    assert gpu.main(["--device", "cpu", "--tiny", "--out", str(out)]) == 1
     result = json.loads(out.read_text())
-    assert [row.get("failed") for row in result["models"]] == [None, "out of memory", None]
+    failed = "OutOfMemoryError: out of memory"
+    assert [row.get("failed") for row in result["models"]] == [None, failed, None]
     assert len(result["stacked"]) == 2
-    assert "prefix decoder   d = 32    V = 64     failed: out of memory" in capsys.readouterr().out
+    assert f"prefix decoder   d = 32    V = 64     failed: {failed}" in capsys.readouterr().out
 
 
 def test_the_table_of_the_page_is_that_of_the_committed_result(monkeypatch):

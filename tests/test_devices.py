@@ -1,5 +1,6 @@
 """That a run's tensors meet on one device. Where there is no GPU, torch's device of shapes without numbers
-stands in for one: a watcher sees every operation of a step, and refuses those that mix it with the CPU."""
+stands in for one: a watcher sees every operation of a step, and refuses those that mix it with the CPU.
+Mixtures of experts, whose sorting has no such form, FlexAttention and losses with a start stay unseen."""
 
 from contextlib import nullcontext
 from functools import partial

@@ -111,18 +111,15 @@ class TestPrefixDecoder:
     @pytest.mark.parametrize("prefix", [[5, 5], [2, 9], [0, 11], [11, 11], [10, 10], [0, 3, 7]], ids=str)
     def test_two_parts_are_one_dense_mask(self, prefix: list[int]) -> None:
         """The split attention against the plain one, forward and backward, in double precision; and once more
-        without a mask after the prefix, which is what it does on any device but a CPU."""
+        without a mask after the prefix, which is how a GPU may take it."""
         given = batch(prefix, WINDOW, start=0)
         size = (len(prefix), 3, WINDOW, 8)
         q, k, v = (torch.randn(size, dtype=torch.double, requires_grad=True) for _ in "qkv")
         split = model(PrefixDecoder).attention(given)
-        elsewhere = model(PrefixDecoder).attention(given.to(torch.device("meta")))
         assert isinstance(split, partial)
-        assert isinstance(elsewhere, partial)
-        if elsewhere.func is two_part:
-            assert elsewhere.keywords["tail"] is None
-            self.is_one_dense_mask(partial(split, tail=None), given, q, k, v)
         self.is_one_dense_mask(split, given, q, k, v)
+        if split.func is two_part:
+            self.is_one_dense_mask(partial(split, tail=None), given, q, k, v)
 
     def is_one_dense_mask(self, attention: Attend, given: Batch, q: Tensor, k: Tensor, v: Tensor) -> None:
         split = attention(q, k, v)

@@ -263,9 +263,8 @@ def said(ask: Ask, key: str, name: str, jobs: Sequence[Job]) -> list[Any]:
     """What the function of that name says of each job. Raises HydraException for a name of none."""
     try:
         return ask(name, jobs)
-    except (ImportError, ValueError) as error:
-        why = str(error).splitlines()[-1]
-        raise HydraException(f"hydra.launcher.{key}={name} is not the name of a function: {why}") from None
+    except (ImportError, ValueError, AttributeError) as error:
+        raise HydraException(f"hydra.launcher.{key}={name} is not the name of a function: {error}") from None
 
 
 def record(job: Job) -> Run | None:

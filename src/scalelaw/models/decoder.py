@@ -26,7 +26,7 @@ class Decoder(LanguageModel):
 
     @abstractmethod
     def pairs(self, window: int, prefix: int) -> int:
-        """Query-key products that `attention` computes, per head and row."""
+        """Query-key products that `attention` computes on a CPU, per head and row."""
 
     def hidden(self, batch: Batch) -> Tensor:
         turn = rotation(batch.tokens.shape[1], self.shape.head_dim, batch.tokens.device)
