@@ -6,9 +6,10 @@ a model that exists are its own `flops` method.
 
 FLOPs are those of matmuls and attention, a multiplication and an addition counted apart; what is elementwise
 (norms, activations, rotary positions, softmax) is left out, as in Kaplan et al. 2020 and Chinchilla.
-Attention is counted as the rectangles of queries and keys it is called with on a CPU, masked entries included,
-the convention of torch's FlopCounterMode, so that a run has one C whatever it runs on; a kernel that skips
-masked blocks does less than that. The backward pass counts twice the forward pass, attention too: what a fused kernel computes again in it is not counted.
+Attention is counted as the rectangles of queries and keys that a CPU is asked for, masked entries included,
+the convention of torch's FlopCounterMode; so a run has one C, whatever it runs on, and a kernel that skips
+masked blocks does less. The backward pass counts twice the forward pass, attention too: what a fused kernel
+computes again in it is not counted.
 """
 
 from dataclasses import dataclass, replace
