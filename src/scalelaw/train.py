@@ -30,8 +30,6 @@ def train(jobs: Sequence[Job]) -> list[Run]:
     checkpoint is written; an exception in one run ends it as `failed`, and is raised on after the others, and
     so is BadInput for a run that another process is training.
     """
-    if any(job.compile for job in jobs):
-        torch.compiler.reset()  # shapes seen before would make these kernels others than in a fresh process
     deterministic()  # what comes before the first step too, as a stage's look at its parent
     parallel = _parallel(jobs)
     with ExitStack() as held, stop_signals() as signals:
@@ -79,6 +77,10 @@ def _parallel(jobs: Sequence[Job]) -> Parallel:
 
 def _step(trainees: Sequence[Trainee]) -> Step:
     job = trainees[0].job
+    if job.compile:
+        # Shapes seen before, in other company too, would make these kernels others than in a fresh process
+        # that goes on from here; and past eight of them torch compiles no more.
+        torch.compiler.reset()
     losses = [trainee.loss for trainee in trainees if trainee.loss is not None]
     return Step(
         [trainee.model for trainee in trainees],
