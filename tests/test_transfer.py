@@ -85,6 +85,17 @@ def runs(best: dict[int, float], *, rule="width_and_depth", noise=0.0, seeds=(0,
     ]
 
 
+def test_one_rate_for_all_costs_what_the_parabola_of_its_furthest_rung_says():
+    """Optima a factor of 1.44 around 0.0036 cost 0.1 (log 1.2)^2 nats at that rate; unknown beside an end."""
+    found = by_rung(runs({16: 0.003, 32: 0.0036, 48: 0.00432}))["causal_decoder"]["width_and_depth"]
+    assert found.shared == pytest.approx(0.0036, rel=1e-6)
+    assert found.cost == pytest.approx(0.1 * np.log(1.2) ** 2, rel=1e-6)
+    assert "; 0.0036 for all costs 0.0033 nats" in found.verdict()
+    beyond = by_rung(runs({16: 0.003, 32: 0.0036, 48: 1.0}))["causal_decoder"]["width_and_depth"]
+    assert beyond.cost is None
+    assert "costs" not in beyond.verdict()
+
+
 def test_rungs_are_told_apart_and_the_factor_is_between_their_vertices():
     ours = runs({16: 0.004, 32: 0.0045, 48: 0.005})
     plain = runs({16: 0.006, 32: 0.003, 48: 0.002}, rule="none")
@@ -95,7 +106,8 @@ def test_rungs_are_told_apart_and_the_factor_is_between_their_vertices():
     assert found["none"].factor == pytest.approx(3.0)
     assert found["none"].holds is False
     assert found["none"].optima[16].tried == (0.001, 0.5)
-    assert found["none"].verdict() == "optima of widths 16, 32, 48 within a factor of 3.00: not within 1.5"
+    said = found["none"].verdict()
+    assert said.startswith("optima of widths 16, 32, 48 within a factor of 3.00: not within 1.5; ")
 
 
 def test_what_is_not_bracketed_does_not_hold_but_may_fail():

@@ -18,7 +18,8 @@ class Optimum:
     value: of the parabola through the best value tried and its two neighbours in (log value, loss), or the
     best value tried where that has no neighbour to one side. loss: the parabola's minimum, nats per token.
     status: "bracketed", or why the optimum is not. stderr: of log value, from the noise of single runs; None
-    where that is not known. tried: the lowest and the highest value.
+    where that is not known. tried: the lowest and the highest value. curvature: nats by the square of the log
+    value, where the optimum is bracketed.
     """
 
     value: float
@@ -26,6 +27,7 @@ class Optimum:
     status: str
     tried: tuple[float, float]
     stderr: float | None = None
+    curvature: float | None = None
 
     @property
     def bracketed(self) -> bool:
@@ -35,6 +37,10 @@ class Optimum:
     def beyond(self) -> bool:
         """Whether the best value is the lowest or the highest that was tried."""
         return self.status.startswith("at the ")
+
+    def above(self, value: float) -> float | None:
+        """Nats that another value costs, by the parabola; None where there is none."""
+        return None if self.curvature is None else float(self.curvature * np.log(value / self.value) ** 2)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"tried": list(self.tried)}
@@ -87,4 +93,4 @@ def _vertex(
     if noise is not None:
         slope = np.array([0.0, -1 / (2 * a), b / (2 * a * a)])  # of the shift, in the coefficients
         stderr = float(noise * loss * np.sqrt(slope @ np.linalg.inv(V.T @ V) @ slope))
-    return Optimum(float(best * np.exp(shift)), loss, BRACKETED, tried, stderr)
+    return Optimum(float(best * np.exp(shift)), loss, BRACKETED, tried, stderr, float(a))

@@ -63,6 +63,19 @@ class Transfer:
             return False
         return True if self.bracketed else None
 
+    @property
+    def shared(self) -> float:
+        """One rate for all rungs: half-way between the furthest optima, in its log."""
+        low, high = self._ends()
+        return float(np.sqrt(low.value * high.value))
+
+    @property
+    def cost(self) -> float | None:
+        """Nats that `shared` costs the rung that minds it most, by the parabolas; None where an optimum is
+        not bracketed."""
+        costs = [best.above(self.shared) for best in self.optima.values()]
+        return None if None in costs else max(cost for cost in costs if cost is not None)
+
     def _ends(self) -> tuple[Optimum, Optimum]:
         ranked = sorted(self.optima.values(), key=lambda best: best.value)
         return ranked[0], ranked[-1]
@@ -75,7 +88,8 @@ class Transfer:
         if interval := self.interval95:
             spread += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
         if self.holds is not None:
-            return f"{spread}: {'within' if self.holds else 'not within'} {WITHIN}"
+            cost = "" if self.cost is None else f"; {self.shared:.2g} for all costs {self.cost:.4f} nats"
+            return f"{spread}: {'within' if self.holds else 'not within'} {WITHIN}{cost}"
         if len(self.optima) < RUNGS:
             return f"{spread}: fewer than {RUNGS} widths do not tell"
         return f"{spread}: not known, the best rate is not bracketed at width {_listed(loose)}"
@@ -87,6 +101,8 @@ class Transfer:
             "within": WITHIN,
             "holds": self.holds,
             "bracketed": self.bracketed,
+            "shared": self.shared,
+            "cost": self.cost,
             "optima": {str(width): best.to_json() for width, best in self.optima.items()},
         }
 
