@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 import experiments.tuned  # noqa: F401 (registers ${tuned:...}, in workers too)
 from experiments.door import cause
 from experiments.identity import identity, run_id
+from scalelaw.job import Job, Labels
 from scalelaw.step import cache
-from scalelaw.trainee import Job, Labels
 
 
 def prepare(cfg: DictConfig) -> Job:

@@ -29,11 +29,12 @@ from hydra_plugins.scalelaw_local._pool import environment, forking
 from hydra_plugins.scalelaw_local._worker import settled
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.contracts import Batch
+from scalelaw.job import Job
 from scalelaw.models.base import LanguageModel
 from scalelaw.run import Run
 from scalelaw.step import autocast
 from scalelaw.train import train
-from scalelaw.trainee import Job, Trainee
+from scalelaw.trainee import Trainee
 
 # What decides how long a step of so many runs takes; seeds, rates and budgets do not.
 ALIKE = ("architecture", "objective", "data", "shape", "window", "rows", "precision", "compile", "device")

@@ -26,8 +26,8 @@ from hydra_plugins.scalelaw_local._worker import Job
 from hydra_plugins.scalelaw_local.launcher import modules
 from scalelaw.contracts import Referring
 from scalelaw.counting import count, expected_flops
+from scalelaw.job import family
 from scalelaw.meeting import marked, meet
-from scalelaw.trainee import family
 
 SIZED_BY = ("architecture", "shape", "objective", "data", "window", "rows")
 BYTES = 4  # of a float32: weights, gradients and both moments of AdamW are kept in it, whatever the precision

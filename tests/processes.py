@@ -15,13 +15,13 @@ from training import LABELS, ROWS, WINDOW, CausalLM, job, run
 
 from scalelaw.budget import Tokens
 from scalelaw.checkpoint import Checkpoints
+from scalelaw.job import Job
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
 from scalelaw.parallel import ALONE, DDP, FSDP
 from scalelaw.tracking import Disabled
 from scalelaw.train import train
-from scalelaw.trainee import Job
 
 KINDS = {"ddp": DDP, "fsdp": FSDP}
 RUNS: dict[str, dict[str, Any]] = {

@@ -11,10 +11,11 @@ from experiments.identity import identity, run_id
 from experiments.train import main as train
 from scalelaw.budget import Tokens
 from scalelaw.checkpoint import Checkpoints
+from scalelaw.job import Labels
 from scalelaw.optim import WarmupStableDecay
 from scalelaw.run import Run, read_metrics, records
 from scalelaw.start import Parent
-from scalelaw.trainee import Labels, Trainee
+from scalelaw.trainee import Trainee
 
 KEPT = Checkpoints(seconds=1e9, keep=2, weights=True)
 CHILD = Labels(

@@ -9,6 +9,7 @@ import torch
 from scalelaw.budget import Tokens
 from scalelaw.checkpoint import Checkpoints
 from scalelaw.evaluate import Evaluation
+from scalelaw.job import Job, Labels
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.objectives.causal_lm import CausalLM
 from scalelaw.optim import WarmupStableDecay, adamw
@@ -16,7 +17,6 @@ from scalelaw.run import Run
 from scalelaw.shape import Shape
 from scalelaw.tracking import Disabled
 from scalelaw.train import train
-from scalelaw.trainee import Job, Labels
 
 VOCAB, WINDOW, ROWS, STEPS = 16, 12, 4, 12
 SHAPE = Shape(depth=2, width=16, heads=2, ffn_width=32)

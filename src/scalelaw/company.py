@@ -6,10 +6,11 @@ from signal import Signals
 
 from scalelaw.claim import claim
 from scalelaw.contracts import BadInput, Batch, Referring
+from scalelaw.job import Job, family
 from scalelaw.parallel import Parallel
 from scalelaw.run import Run
 from scalelaw.stopping import Received
-from scalelaw.trainee import Diverged, Job, Trainee, family
+from scalelaw.trainee import Diverged, Trainee
 
 
 class Company:

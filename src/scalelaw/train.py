@@ -8,12 +8,13 @@ import torch
 
 from scalelaw.company import Company
 from scalelaw.contracts import BadInput
+from scalelaw.job import Job
 from scalelaw.meeting import varies
 from scalelaw.parallel import Alone, Parallel
 from scalelaw.run import Run
 from scalelaw.step import Step, deterministic
 from scalelaw.stopping import stop_signals
-from scalelaw.trainee import Job, Trainee
+from scalelaw.trainee import Trainee
 
 
 def train(jobs: Sequence[Job]) -> list[Run]:
