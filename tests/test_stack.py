@@ -1,13 +1,11 @@
 """Runs trained together: each has the losses it would have by itself."""
 
-import os
-import signal
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
-from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, job
+from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, job
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import BadInput
@@ -148,19 +146,6 @@ def test_the_last_shared_rate_is_the_same_to_the_bit(decay):
         assert schedule(shared, steps_) < schedule(shared, 10 * steps_)
 
 
-class Stopping(CausalLM):
-    """SIGTERM to this process while the given batch is made."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def __call__(self, windows, generator):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().__call__(windows, generator)
-
-
 @pytest.mark.parametrize("at", [3, 9, 12, 18])
 def test_stacked_and_branching_runs_resume_to_the_same_bits(tmp_path, at):
     """Stopped on the trunk, between two branchings, and with runs that have ended already."""
@@ -172,7 +157,7 @@ def test_stacked_and_branching_runs_resume_to_the_same_bits(tmp_path, at):
         return [named(tmp_path / root, name, schedule=STABLE, **c, **more) for name, c in changes.items()]
 
     undisturbed = train(jobs("whole"))
-    stopped = train(jobs("cut", objective=Stopping(at)))
+    stopped = train(jobs("cut", objective=Stopping(CausalLM(), at)))
     assert "interrupted" in {run.status for run in stopped}
     resumed = train(jobs("cut"))
     assert [run.row() for run in resumed] == [run.row() for run in undisturbed]

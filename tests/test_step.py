@@ -1,13 +1,11 @@
 """Precision and compilation: what they may change of a run, and what not."""
 
-import os
 import shutil
-import signal
 from functools import partial
 
 import pytest
 import torch
-from training import ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, run
+from training import ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, run
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import Batch
@@ -68,23 +66,6 @@ def test_a_compiled_run_has_the_losses_of_an_eager_one(tmp_path, name):
     )
     assert compiled == pytest.approx(eager, rel=1e-4)
     assert len(compiled) == 3
-
-
-class Stopping:
-    """An objective, and SIGTERM to this process while its given batch is made."""
-
-    def __init__(self, objective, at: int) -> None:
-        self.objective, self.left = objective, at
-        self.cut_by_text = getattr(objective, "cut_by_text", False)  # `isinstance` may not ask __getattr__
-
-    def __getattr__(self, name):
-        return getattr(self.objective, name)
-
-    def __call__(self, windows, generator):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return self.objective(windows, generator)
 
 
 @compiler
