@@ -15,9 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from analysis.designing.adaptive import Decision, Goal, decide
 from analysis.law import Law
 from scalelaw.provenance import provenance
-from scalelaw.run import Run, write_atomically
-
-RECORD = "decisions.json"
+from scalelaw.run import DECISIONS, Run, write_atomically
 
 
 class Candidate(Protocol):
@@ -51,7 +49,7 @@ def study(
     goal = _goal(law, until)
     points = pd.DataFrame({name: [getattr(point, name) for point in pool] for name in ("N", "D", "C")})
     points = points.astype(float)
-    path, rounds = folder / RECORD, []
+    path, rounds = folder / DECISIONS, []
     past = _past(path, pool)
     head = {"until": until, "law": law.name, "choose": knobs, "points": len(pool)}
     origin = provenance(command)

@@ -4,6 +4,7 @@ import dataclasses
 import html as escaping
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,32 @@ def test_planted_exponents_are_in_fits_json(fits):
             assert low - margin < planted[name] < high + margin, (architecture, name)
         assert abs(fit["params"]["beta"] - planted["beta"]) < 0.03
         assert abs(fit["params"]["alpha"] - planted["alpha"]) < 0.06
+
+
+def test_a_study_that_chose_its_own_runs_says_how(folder, study, page, tmp_path):
+    """The rounds of the study of docs/studies.md: eight points unknown, then four runs at two points, ..."""
+    assert study.decisions is None
+    assert "How the runs were chosen" not in page
+    own = tmp_path / "own"
+    shutil.copytree(folder, own)
+    decisions = Path(__file__).parents[1] / "docs/results/adaptive/decisions.json"
+    shutil.copy(decisions, own)
+    told = collect(own, laws=LAWS, **KNOBS | {"bootstrap": 0})
+    text = report.page(told, title="Chosen")
+    section = text[text.index('id="decisions"') :]
+    section = section[: section.index("</section>")]
+    rows = section.split("<tr")[2:]
+    assert len(rows) == len(json.loads(decisions.read_text())["rounds"])
+    assert "53.5k on 70.9k" in rows[0]
+    assert "53.5k on 70.9k, 2 times; 20.9k on 46.2k, 2 times" in rows[1]
+    assert "0.277 (0.3)" in rows[1]
+    assert "2.00 (2)" in rows[1]
+    assert "It ended: " in section
+    assert "of the cheapest run" in section
+    (own / "decisions.json").write_text(decisions.read_text()[:900])
+    torn = collect(own, laws=LAWS, **KNOBS | {"bootstrap": 0})
+    assert torn.decisions is None
+    assert str(own / "decisions.json") in torn.unread
 
 
 def test_the_held_out_rungs_are_not_fitted_and_are_predicted(fits):

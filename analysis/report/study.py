@@ -1,5 +1,6 @@
 """A study: a folder of runs, read once, with everything fitted to it. Tables and plots only look at this."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from analysis.report import holdout
 from analysis.report.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.report.recipe import check_common
 from analysis.tables import runs
-from scalelaw.run import LOG, METRICS, RECORD, Run, read_metrics, records
+from scalelaw.run import DECISIONS, LOG, METRICS, RECORD, Run, read_metrics, records
 from scalelaw.status import last_words
 
 SURFACE = "chinchilla"  # the law whose L(N, D) the frontier, the IsoFLOP curves and the predictions use
@@ -44,6 +45,8 @@ class Study:
     """Folders of runs without a record that can be read: why nothing more is known."""
     unread: dict[str, str]
     """Path to the reason of files that could not be read: their runs, or their curves, are missing."""
+    decisions: dict[str, Any] | None
+    """Of a study that chose its own runs: what `experiments.adaptive` wrote of it."""
 
     @property
     def architectures(self) -> list[str]:
@@ -149,7 +152,23 @@ def collect(
         unrecorded=unrecorded(Path(root))
         | {Path(path).parent.name: why for path, why in unread.items() if Path(path).name == RECORD},
         unread=unread,
+        decisions=decided(Path(root), unread),
     )
+
+
+def decided(root: Path, unread: dict[str, str]) -> dict[str, Any] | None:
+    """The file of decisions, if there is one; the reason in `unread` where it cannot be read."""
+    path = root / DECISIONS
+    if not path.exists():
+        return None
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if all(key in told for key in ("rounds", "stopped", "law")):
+            return told
+        unread[str(path)] = "no record of decisions"
+    except (ValueError, TypeError, OSError) as error:
+        unread[str(path)] = str(error)
+    return None
 
 
 def families(table: pd.DataFrame) -> pd.Series:

@@ -4,7 +4,7 @@ import numpy as np
 
 from analysis.plots import plates
 from analysis.plots.style import short
-from analysis.report import html, sections
+from analysis.report import chosen, html, sections
 from analysis.report.caution import caution
 from analysis.report.html import Raw, join, sci, tag
 from analysis.report.page import definitions, frame
@@ -28,6 +28,7 @@ def page(study: Study, *, title: str) -> str:
                 )
                 for p in plates(study)
             ),
+            _section("decisions", "How the runs were chosen", chosen.rounds(study.decisions)),
             _section("unfinished", "Runs that did not finish", sections.unfinished(study)),
             _section("runs", "Runs", sections.runs(study)),
             _section("definitions", "What the words mean", definitions(_methods(study))),

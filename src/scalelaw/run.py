@@ -17,6 +17,7 @@ METRICS = "metrics.jsonl"
 WEIGHTS = "model.safetensors"  # of a finished run that kept them
 LOG = "log.txt"  # what a run that was started as a job printed
 CLAIM = ".claim-"  # touched every few seconds by a process that lives, whether it gets on or hangs
+DECISIONS = "decisions.json"  # in the folder of a study that chooses its own runs: every round, and why
 SWEEP = "sweep.json"  # in a study's folder: what was started, for those who look on from elsewhere
 STATUSES = ("finished", "diverged", "interrupted", "failed")
 
