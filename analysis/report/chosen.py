@@ -26,9 +26,9 @@ def rounds(told: dict[str, Any] | None) -> Raw:
     ]
     end = f"It ended: {told['stopped']}." if told["stopped"] else "It has not ended."
     note = (
-        f"The study chose its own runs: before each round the law {told['law']} was fitted to all there were. "
-        "Widths are those of 95 % intervals, of a size its upper end over its lower, and in brackets what was asked "
-        f"for. Chosen are parameters on training tokens. {end}"
+        f"The study chose its own runs: before each round the law {told['law']} was fitted to all that there "
+        "were. Widths are those of 95 % intervals, of a size its upper end over its lower, and in brackets "
+        f"what was asked for. Chosen are parameters on training tokens. {end}"
     )
     head = ["runs so far", "FLOPs", "fit", *(f"width of {name}" for name in asked), "chosen", "why"]
     return join([tag("p", html.prose(note)), html.table(map(html.prose, head), rows)])
