@@ -23,10 +23,11 @@ from analysis.report.holdout import reach, roles
 from analysis.report.html import Num, prose, sci, sig, table
 from analysis.report.page import definitions
 from analysis.report.recipe import check_common
-from analysis.report.study import collect
+from analysis.report.study import collect, decided
 from scalelaw.run import Run, records
 
 LAWS = {"chinchilla": Chinchilla(), "kaplan_N": KaplanN(), "kaplan_D": KaplanD(), "kaplan_C": KaplanC()}
+CHOSEN = Path(__file__).parents[1] / "docs/results/adaptive/decisions.json"
 KNOBS = {"held_out": 1, "bootstrap": 200, "delta": 1e-3, "seed": 0, "isoflop_width": 1.3}
 
 
@@ -70,24 +71,41 @@ def test_a_study_that_chose_its_own_runs_says_how(folder, study, page, tmp_path)
     assert "How the runs were chosen" not in page
     own = tmp_path / "own"
     shutil.copytree(folder, own)
-    decisions = Path(__file__).parents[1] / "docs/results/adaptive/decisions.json"
-    shutil.copy(decisions, own)
+    shutil.copy(CHOSEN, own)
     told = collect(own, laws=LAWS, **KNOBS | {"bootstrap": 0})
     text = report.page(told, title="Chosen")
     section = text[text.index('id="decisions"') :]
     section = section[: section.index("</section>")]
     rows = section.split("<tr")[2:]
-    assert len(rows) == len(json.loads(decisions.read_text())["rounds"])
+    assert len(rows) == len(json.loads(CHOSEN.read_text())["rounds"])
     assert "53.5k on 70.9k" in rows[0]
     assert "53.5k on 70.9k, 2 times; 20.9k on 46.2k, 2 times" in rows[1]
     assert "0.277 (0.3)" in rows[1]
     assert "2.00 (2)" in rows[1]
     assert "It ended: " in section
     assert "of the cheapest run" in section
-    (own / "decisions.json").write_text(decisions.read_text()[:900])
-    torn = collect(own, laws=LAWS, **KNOBS | {"bootstrap": 0})
-    assert torn.decisions is None
-    assert str(own / "decisions.json") in torn.unread
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda told: "",
+        lambda told: json.dumps(told)[:900],
+        lambda told: "[]",
+        lambda told: json.dumps(told | {"rounds": None}),
+        lambda told: json.dumps(told | {"rounds": [{}]}),
+        lambda told: json.dumps(told | {"rounds": [told["rounds"][1] | {"fit": "converged"}]}),
+        lambda told: json.dumps(told | {"rounds": [told["rounds"][1] | {"intervals": None}]}),
+        lambda told: json.dumps(told | {"rounds": [told["rounds"][1] | {"chosen": [{"N": 1}]}]}),
+        lambda told: json.dumps(told | {"rounds": [told["rounds"][1] | {"flops": "many"}]}),
+    ],
+)
+def test_a_file_of_decisions_that_is_none_is_named_and_left_out(tmp_path, spoil):
+    path = tmp_path / "decisions.json"
+    path.write_text(spoil(json.loads(CHOSEN.read_text())))
+    unread: dict[str, str] = {}
+    assert decided(tmp_path, unread) is None
+    assert unread[str(path)].startswith(f"{path}: no record of decisions")
 
 
 def test_the_held_out_rungs_are_not_fitted_and_are_predicted(fits):

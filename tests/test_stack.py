@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, job
+from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, compiler, job
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import BadInput
@@ -149,12 +149,26 @@ def test_the_last_shared_rate_is_the_same_to_the_bit(decay):
 @pytest.mark.parametrize("at", [3, 9, 12, 18])
 def test_stacked_and_branching_runs_resume_to_the_same_bits(tmp_path, at):
     """Stopped on the trunk, between two branchings, and with runs that have ended already."""
+    resumed_to_the_same_bits(tmp_path, at)
+
+
+@pytest.mark.slow
+@compiler
+@pytest.mark.parametrize("at", [9, 12])
+def test_compiled_ones_do_so_too(tmp_path, monkeypatch, at):
+    """Whose kernels were made for other company, before the stop, than any that the second start has seen."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
+    resumed_to_the_same_bits(tmp_path, at, compile=True)
+
+
+def resumed_to_the_same_bits(tmp_path, at, **knobs):
     changes = {f"d{n}": {"budget": steps(n), "seed": 0} for n in (10, 20)} | {
         "e8": {"budget": steps(8), "seed": 1}
     }
 
     def jobs(root, **more):
-        return [named(tmp_path / root, name, schedule=STABLE, **c, **more) for name, c in changes.items()]
+        parts = {"schedule": STABLE} | knobs | more
+        return [named(tmp_path / root, name, **parts, **c) for name, c in changes.items()]
 
     undisturbed = train(jobs("whole"))
     stopped = train(jobs("cut", objective=Stopping(CausalLM(), at)))

@@ -1,11 +1,10 @@
 """Precision and compilation: what they may change of a run, and what not."""
 
-import shutil
 from functools import partial
 
 import pytest
 import torch
-from training import ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, run
+from training import ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM, Stopping, compiler, run
 
 from scalelaw.budget import Tokens
 from scalelaw.contracts import Batch
@@ -20,13 +19,6 @@ from scalelaw.run import read_metrics
 from scalelaw.step import Step
 from scalelaw.tasks.modular_addition import ModularAddition
 from scalelaw.tasks.source import TaskSource
-
-
-def compiler(test):
-    """What torch's compiler warns of while it traces is its own affair."""
-    there = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU takes a C++ compiler")
-    return there(pytest.mark.filterwarnings("ignore")(test))
-
 
 SPLIT = PrefixLM(prefix=None, per_row=False)
 ARCHITECTURES = {

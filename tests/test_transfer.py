@@ -90,10 +90,24 @@ def test_one_rate_for_all_costs_what_the_parabola_of_its_furthest_rung_says():
     found = by_rung(runs({16: 0.003, 32: 0.0036, 48: 0.00432}))["causal_decoder"]["width_and_depth"]
     assert found.shared == pytest.approx(0.0036, rel=1e-6)
     assert found.cost == pytest.approx(0.1 * np.log(1.2) ** 2, rel=1e-6)
-    assert "; 0.0036 for all costs 0.0033 nats" in found.verdict()
+    assert "; one rate for all, 0.0036, costs 0.0033 nats" in found.verdict()
     beyond = by_rung(runs({16: 0.003, 32: 0.0036, 48: 1.0}))["causal_decoder"]["width_and_depth"]
     assert beyond.cost is None
     assert "costs" not in beyond.verdict()
+
+
+def test_far_from_an_optimum_its_cost_is_what_was_measured():
+    """By the parabola up to the best rate's neighbours, by straight lines between the rates tried beyond."""
+    losses = [2.3, 2.1, 2.0, 2.1, 2.9]
+    found = optimum(RATES, losses)
+    a = 0.1 / np.log(2) ** 2
+    assert found.curvature == pytest.approx(a)
+    assert found.above(0.008) == pytest.approx(0.1)
+    assert found.above(0.004 * 2**0.5) == pytest.approx(a * np.log(2**0.5) ** 2)
+    assert found.above(0.008 * 2**0.5) == pytest.approx((0.1 + 0.9) / 2)
+    assert found.above(0.001) == pytest.approx(0.3)
+    assert found.above(0.0009) is None
+    assert optimum(RATES, [2.3, 2.1, 2.0, 2.1, np.inf]).above(0.012) is None
 
 
 def test_rungs_are_told_apart_and_the_factor_is_between_their_vertices():

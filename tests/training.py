@@ -1,11 +1,13 @@
 """A whole training run in milliseconds: a made-up language, a tiny model, every part replaceable."""
 
 import os
+import shutil
 import signal
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from scalelaw.budget import Tokens
@@ -56,6 +58,12 @@ class Chain:
         for step in rng.random(window):
             tokens.append((3 * tokens[-1] + 1 + (step < 0.25)) % VOCAB)
         return torch.tensor(tokens)
+
+
+def compiler(test):
+    """What torch's compiler warns of while it traces is its own affair."""
+    there = pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU takes a C++ compiler")
+    return there(pytest.mark.filterwarnings("ignore")(test))
 
 
 class Stopping:

@@ -1,6 +1,5 @@
 """A study: a folder of runs, read once, with everything fitted to it. Tables and plots only look at this."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from analysis.optima.isoflop import approach_two
 from analysis.report import holdout
 from analysis.report.holdout import FITTED, HELD_OUT, LEFT_OUT
 from analysis.report.recipe import check_common
-from analysis.tables import runs
+from analysis.tables import decisions, runs
+from analysis.tables.decisions import Decisions
 from scalelaw.run import DECISIONS, LOG, METRICS, RECORD, Run, read_metrics, records
 from scalelaw.status import last_words
 
@@ -44,9 +44,9 @@ class Study:
     unrecorded: dict[str, str]
     """Folders of runs without a record that can be read: why nothing more is known."""
     unread: dict[str, str]
-    """Path to the reason of files that could not be read: their runs, or their curves, are missing."""
-    decisions: dict[str, Any] | None
-    """Of a study that chose its own runs: what `experiments.adaptive` wrote of it."""
+    """Path to the reason of files that could not be read: their runs, curves or decisions are missing."""
+    decisions: Decisions | None
+    """Of a study that chose its own runs."""
 
     @property
     def architectures(self) -> list[str]:
@@ -156,19 +156,14 @@ def collect(
     )
 
 
-def decided(root: Path, unread: dict[str, str]) -> dict[str, Any] | None:
-    """The file of decisions, if there is one; the reason in `unread` where it cannot be read."""
+def decided(root: Path, unread: dict[str, str]) -> Decisions | None:
+    """Those of the study's file, if there is one; the reason in `unread` where it cannot be read."""
     path = root / DECISIONS
-    if not path.exists():
-        return None
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if all(key in told for key in ("rounds", "stopped", "law")):
-            return told
-        unread[str(path)] = "no record of decisions"
-    except (ValueError, TypeError, OSError) as error:
+        return decisions.read(path) if path.exists() else None
+    except ValueError as error:
         unread[str(path)] = str(error)
-    return None
+        return None
 
 
 def families(table: pd.DataFrame) -> pd.Series:

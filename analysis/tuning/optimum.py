@@ -2,7 +2,7 @@
 it."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ class Optimum:
     value: of the parabola through the best value tried and its two neighbours in (log value, loss), or the
     best value tried where that has no neighbour to one side. loss: the parabola's minimum, nats per token.
     status: "bracketed", or why the optimum is not. stderr: of log value, from the noise of single runs; None
-    where that is not known. tried: the lowest and the highest value. curvature: nats by the square of the log
-    value, where the optimum is bracketed.
+    where that is not known. tried: the lowest and the highest value. curvature: the parabola's coefficient
+    of the squared natural log, nats; None where the optimum is not bracketed. means: every value tried that
+    did not diverge, with its mean loss.
     """
 
     value: float
@@ -28,6 +29,7 @@ class Optimum:
     tried: tuple[float, float]
     stderr: float | None = None
     curvature: float | None = None
+    means: tuple[tuple[float, float], ...] = ()
 
     @property
     def bracketed(self) -> bool:
@@ -39,8 +41,15 @@ class Optimum:
         return self.status.startswith("at the ")
 
     def above(self, value: float) -> float | None:
-        """Nats that another value costs, by the parabola; None where there is none."""
-        return None if self.curvature is None else float(self.curvature * np.log(value / self.value) ** 2)
+        """Nats that another value costs: by the parabola where it was fitted, by straight lines between the
+        means further off. None beyond the values tried, and of an optimum that is not bracketed."""
+        if self.curvature is None or not self.means[0][0] <= value <= self.means[-1][0]:
+            return None
+        values, losses = np.array(self.means).T
+        best = int(np.argmin(losses))
+        if values[best - 1] <= value <= values[best + 1]:
+            return float(self.curvature * np.log(value / self.value) ** 2)
+        return float(np.interp(np.log(value), np.log(values), losses)) - self.loss
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"tried": list(self.tried)}
@@ -71,13 +80,16 @@ def optimum(
     if not np.isfinite(mean[best]):
         raise ValueError(f"every {what} tried diverged")
     tried, plain = (float(levels[0]), float(levels[-1])), (float(levels[best]), float(mean[best]))
+    means = tuple(
+        (float(at), float(loss)) for at, loss in zip(levels, mean, strict=True) if np.isfinite(loss)
+    )
     if best in (0, len(levels) - 1):
         end = "lowest" if best == 0 else "highest"
-        return Optimum(*plain, f"at the {end} {what} tried", tried)
+        return Optimum(*plain, f"at the {end} {what} tried", tried, means=means)
     if not np.isfinite(mean[best - 1 : best + 2]).all():
-        return Optimum(*plain, f"next to a {what} that diverged", tried)
+        return Optimum(*plain, f"next to a {what} that diverged", tried, means=means)
     near = np.abs(level - best) <= 1
-    return _vertex(x[near], y[near], float(levels[best]), tried, noise)
+    return replace(_vertex(x[near], y[near], float(levels[best]), tried, noise), means=means)
 
 
 def _vertex(

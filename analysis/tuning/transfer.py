@@ -25,6 +25,8 @@ class Transfer:
     optima: dict[int, Optimum]
     freedom: int | None = None
     """Degrees of freedom of the seeds' noise behind the optima's standard errors."""
+    sigma: float | None = None
+    """That noise: the standard deviation of the log loss over seeds, pooled over all runs that were given."""
 
     @property
     def bracketed(self) -> bool:
@@ -71,8 +73,8 @@ class Transfer:
 
     @property
     def cost(self) -> float | None:
-        """Nats that `shared` costs the rung that minds it most, by the parabolas; None where an optimum is
-        not bracketed."""
+        """Nats that `shared` costs the rung that minds it most (`Optimum.above`); None where that is not
+        known of each."""
         costs = [best.above(self.shared) for best in self.optima.values()]
         return None if None in costs else max(cost for cost in costs if cost is not None)
 
@@ -88,8 +90,12 @@ class Transfer:
         if interval := self.interval95:
             spread += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
         if self.holds is not None:
-            cost = "" if self.cost is None else f"; {self.shared:.2g} for all costs {self.cost:.4f} nats"
-            return f"{spread}: {'within' if self.holds else 'not within'} {WITHIN}{cost}"
+            told = (
+                ""
+                if self.cost is None
+                else f"; one rate for all, {self.shared:.2g}, costs {self.cost:.4f} nats"
+            )
+            return f"{spread}: {'within' if self.holds else 'not within'} {WITHIN}{told}"
         if len(self.optima) < RUNGS:
             return f"{spread}: fewer than {RUNGS} widths do not tell"
         return f"{spread}: not known, the best rate is not bracketed at width {_listed(loose)}"
@@ -103,6 +109,7 @@ class Transfer:
             "bracketed": self.bracketed,
             "shared": self.shared,
             "cost": self.cost,
+            "sigma": self.sigma,
             "optima": {str(width): best.to_json() for width, best in self.optima.items()},
         }
 
@@ -130,8 +137,8 @@ def by_rung(runs: Iterable[Run]) -> dict[str, dict[str, Transfer]]:
                 optima[int(str(width))] = _of_rung(pd.DataFrame(rung), noise.sigma if noise else None)
             except ValueError as error:
                 raise ValueError(f"{architecture}, transfer={rule}, width {width}: {error}") from None
-        freedom = noise.freedom if noise else None
-        found.setdefault(architecture, {})[rule] = Transfer(optima, freedom)
+        known = (noise.freedom, noise.sigma) if noise else (None, None)
+        found.setdefault(architecture, {})[rule] = Transfer(optima, *known)
     return found
 
 

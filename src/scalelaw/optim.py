@@ -10,7 +10,7 @@ Embeddings and norm gains keep the rate itself. Over width this is muP for Adam 
 Programs V, table 3). Over depth it is Depth-muP (Yang et al. 2023, Tensor Programs VI, table 1): there each
 block's output is multiplied by depth ** -1/2 and Adam's rate too; here the multiplier is part of the initial
 values of the matrices that write (scalelaw.models.layers), so their rate takes it a second time. A rate tuned
-on a small rung then serves the larger ones; `study=lr` checks it.
+on a small rung is to serve the larger ones: what `study=widths` and `study=lr` found is in docs/hparams.md.
 """
 
 import math
