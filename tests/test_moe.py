@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from test_counting import executed
 from test_generate import whole
 from test_optim import movement
-from test_stack import Stopping, named
+from test_stack import named
 from tiny import ARCHITECTURES, VOCAB, batch, loss, model, visibility
 from torch.nn.functional import linear
-from training import SHAPE, CausalLM, run
+from training import SHAPE, CausalLM, Stopping, run
 
 from scalelaw import masks
 from scalelaw.contracts import BadInput
@@ -238,7 +238,10 @@ def test_a_run_records_its_load_and_both_counts_and_resumes_to_the_bit(tmp_path)
     assert full.C_6ND == six_n_d(full.parameters["active"], full.D)
     rows = read_metrics(tmp_path / "whole")
     assert all(0 <= row["expert_load_least"] <= 1 <= row["expert_load_most"] <= 4 for row in rows)
-    assert run(tmp_path / "cut", architecture=experts(), objective=Stopping(5)).status == "interrupted"
+    assert (
+        run(tmp_path / "cut", architecture=experts(), objective=Stopping(CausalLM(), 5)).status
+        == "interrupted"
+    )
     again = run(tmp_path / "cut", architecture=experts(), objective=CausalLM())
     assert again.row() == full.row()
     assert read_metrics(tmp_path / "cut") == rows

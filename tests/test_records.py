@@ -2,16 +2,14 @@
 
 import dataclasses
 import json
-import os
 import shutil
-import signal
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 from commands import call
 from study import write_study
-from training import LABELS, ROWS, WINDOW, CausalLM, run
+from training import LABELS, ROWS, WINDOW, CausalLM, Stopping, run
 
 from analysis.fits import fit
 from analysis.laws.chinchilla import Chinchilla
@@ -114,24 +112,16 @@ class EveryFourth(Checkpoints):
         return self.calls % 4 == 0
 
 
-class Stopping(CausalLM):
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.left = step
-
-    def __call__(self, windows, generator):
-        self.left -= 1
-        if self.left == 0:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return super().__call__(windows, generator)
-
-
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory):
     """A run stopped after step 10 of 12, with checkpoints of steps 8 and 10; the rows it would have had."""
     root = tmp_path_factory.mktemp("torn")
     run(root / "whole")
-    run(root / "cut", objective=Stopping(10), checkpoints=EveryFourth(seconds=0, keep=2, weights=False))
+    run(
+        root / "cut",
+        objective=Stopping(CausalLM(), 10),
+        checkpoints=EveryFourth(seconds=0, keep=2, weights=False),
+    )
     assert [int(path.stem[-3:]) for path in sorted((root / "cut").glob("checkpoint-*"))] == [8, 10]
     assert [row["step"] for row in read_metrics(root / "cut")][-2:] == [8, 10]
     return root / "cut", read_metrics(root / "whole"), Run.load(root / "whole").row()
