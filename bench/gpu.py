@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,44 +45,43 @@ def rates(step: Callable[[], object], tokens: int, rounds: int, seconds: float, 
 def models(
     sizes: Sequence[Size], peak: float, how: dict[str, Any], time_: dict[str, Any]
 ) -> Iterator[dict[str, Any]]:
-    """Every architecture at every size; utilisation is counted FLOPs (scalelaw.counting) over the peak.
+    """Every architecture at every size.
 
     Each stack of an encoder-decoder has half the blocks, so that parameters stay about the same."""
     for asked in sizes:
         for architecture in ours.ARCHITECTURES:
             halved = replace(asked, depth=max(1, asked.depth // 2))
             size = halved if architecture == "encoder-decoder" else asked
-
-            def found(architecture: str = architecture, size: Size = size) -> dict[str, Any]:
-                model = ours.build(architecture, size).to(how["device"])
-                step = ours.stepper(architecture, [model], size, **how)
-                each = rates(step, size.tokens, device=how["device"], **time_)
-                work = ours.flops(architecture, size) / size.tokens
-                return {
-                    "parameters": sum(p.numel() for p in model.parameters()),
-                    "tokens_per_second": median(each),
-                    "utilisation": median(each) * work / peak,
-                    "rounds": each,
-                }
-
-            yield {"architecture": architecture, "size": asdict(size)} | tried(found)
+            found = tried(partial(alone, architecture, size, peak, how, time_))
+            yield {"architecture": architecture, "size": asdict(size)} | found
 
 
-def stacked(sizes: Sequence[Size], how: dict[str, Any], time_: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def alone(
+    architecture: str, size: Size, peak: float, how: dict[str, Any], time_: dict[str, Any]
+) -> dict[str, Any]:
+    """Of one model; utilisation is counted FLOPs (scalelaw.counting) over the peak."""
+    model = ours.build(architecture, size).to(how["device"])
+    step = ours.stepper(architecture, [model], size, **how)
+    each = rates(step, size.tokens, device=how["device"], **time_)
+    work = ours.flops(architecture, size) / size.tokens
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "tokens_per_second": median(each),
+        "utilisation": median(each) * work / peak,
+        "rounds": each,
+    }
+
+
+def stacked(size: Size, how: dict[str, Any], time_: dict[str, Any]) -> dict[str, Any]:
     """Tokens per second of STACKED small runs together, and of one alone: the rate of one after another."""
-    for size in sizes:
-
-        def found(size: Size = size) -> dict[str, Any]:
-            each = {}
-            for name, many in {"stacked": STACKED, "one after another": 1}.items():
-                several = [ours.build("causal decoder", size).to(how["device"]) for _ in range(many)]
-                step = ours.stepper("causal decoder", several, size, **how)
-                rounds = rates(step, many * size.tokens, device=how["device"], **time_)
-                each[name] = {"tokens_per_second": median(rounds), "rounds": rounds}
-            together, alone = (each[name]["tokens_per_second"] for name in each)
-            return each | {"ratio": together / alone}
-
-        yield {"size": asdict(size), "models": STACKED} | tried(found)
+    found: dict[str, Any] = {}
+    for name, many in {"stacked": STACKED, "one after another": 1}.items():
+        several = [ours.build("causal decoder", size).to(how["device"]) for _ in range(many)]
+        step = ours.stepper("causal decoder", several, size, **how)
+        each = rates(step, many * size.tokens, device=how["device"], **time_)
+        found[name] = {"tokens_per_second": median(each), "rounds": each}
+    together, apart = (one["tokens_per_second"] for one in found.values())
+    return found | {"ratio": together / apart}
 
 
 def tried(found: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -126,7 +126,10 @@ def main(arguments: Sequence[str]) -> int:
     out = asked.out or default
     measured = {
         "models": models(sizes, peak["flops_per_second"], how, time_),
-        "stacked": stacked(several, how, time_),
+        "stacked": (
+            {"size": asdict(size), "models": STACKED} | tried(partial(stacked, size, how, time_))
+            for size in several
+        ),
     }
     for part, rows_ in measured.items():
         for row in rows_:

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from scalelaw.models.base import LanguageModel
 from scalelaw.models.causal_decoder import CausalDecoder
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.layers import Attend
-from scalelaw.models.prefix_decoder import PrefixDecoder, two_part
+from scalelaw.models.prefix_decoder import PrefixDecoder, _unmasked, two_part
 from scalelaw.shape import Shape, ladder
 
 WINDOW = 11
@@ -120,6 +121,17 @@ class TestPrefixDecoder:
         self.is_one_dense_mask(split, given, q, k, v)
         if split.func is two_part:
             self.is_one_dense_mask(partial(split, tail=None), given, q, k, v)
+
+    @pytest.mark.parametrize(
+        ("gpu", "half", "longest", "told"),
+        [(True, True, 6, True), (True, True, 7, False), (True, False, 6, False), (False, True, 6, False)],
+    )
+    def test_the_mask_is_left_out_on_a_gpu_in_half_precision_for_a_short_prefix(
+        self, monkeypatch, gpu: bool, half: bool, longest: int, told: bool
+    ) -> None:
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: half and device == "cuda")
+        there = SimpleNamespace(tokens=SimpleNamespace(is_cuda=gpu, shape=(2, 12)), longest=longest)
+        assert _unmasked(there) is told  # pyright: ignore[reportArgumentType]
 
     def is_one_dense_mask(self, attention: Attend, given: Batch, q: Tensor, k: Tensor, v: Tensor) -> None:
         split = attention(q, k, v)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from training import LABELS, ROWS, SHAPE, VOCAB, WINDOW, CausalDecoder, CausalLM
 from scalelaw.budget import Tokens
 from scalelaw.contracts import BadInput
 from scalelaw.metrics import Metrics
+from scalelaw.models.base import LanguageModel
 from scalelaw.models.encoder_decoder import EncoderDecoder
 from scalelaw.models.prefix_decoder import PrefixDecoder
 from scalelaw.objectives.prefix_lm import PrefixLM
@@ -150,6 +152,18 @@ def test_the_last_shared_rate_is_the_same_to_the_bit(decay):
 def test_stacked_and_branching_runs_resume_to_the_same_bits(tmp_path, at):
     """Stopped on the trunk, between two branchings, and with runs that have ended already."""
     resumed_to_the_same_bits(tmp_path, at)
+
+
+def test_other_company_is_compiled_from_a_clean_slate(tmp_path, monkeypatch):
+    """As it would be after a kill: once for each company, before its first kernel."""
+    told = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: told.append("reset"))
+    monkeypatch.setattr(LanguageModel, "compile_parts", lambda self, *, varied: told.append("compiled"))
+    short, long = (
+        named(tmp_path, f"d{n}", schedule=STABLE, budget=steps(n), seed=n, compile=True) for n in (8, 20)
+    )
+    train([short, long])
+    assert [name for name, _ in groupby(told)] == ["reset", "compiled"] * 2
 
 
 @pytest.mark.slow

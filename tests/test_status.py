@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import call, start
 from study import write_study
-from training import CausalDecoder, CausalLM, run
+from training import CausalDecoder, CausalLM, Stopping, run
 
 from analysis.report.live import page
 from scalelaw.checkpoint import Checkpoints
@@ -285,16 +285,8 @@ def test_before_any_evaluation_the_page_has_no_figure(tmp_path):
 
 
 def test_a_stopped_run_is_interrupted_until_a_sweep_comes_to_it_again(tmp_path):
-    class Stopping(CausalLM):
-        left = 5
-
-        def __call__(self, windows, generator):
-            self.left -= 1
-            if self.left == 0:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return super().__call__(windows, generator)
-
-    run(tmp_path / "a", objective=Stopping(), checkpoints=Checkpoints(seconds=1e9, keep=1, weights=False))
+    kept = Checkpoints(seconds=1e9, keep=1, weights=False)
+    run(tmp_path / "a", objective=Stopping(CausalLM(), 5), checkpoints=kept)
     assert look(tmp_path, patience=60).runs[0].state == "interrupted"
     listed = [{"name": "a", "directory": "a", "flops": None}]
     (tmp_path / SWEEP).write_text(json.dumps({"command": "", "commit": "", "started": "", "runs": listed}))
