@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny import ARCHITECTURES, DECODERS, VOCAB, batch, loss, model, visibility
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 
 from scalelaw import masks
 from scalelaw.contracts import BadInput, Batch
@@ -248,3 +249,15 @@ def test_an_encoder_decoder_has_twice_the_parameters_at_about_the_cost(depth: in
     assert sizes[1] / sizes[0] == pytest.approx(2 + 1 / 3, abs=0.02)
     costs = [built.flops(window=128, prefix=64, start=63) for built in (causal, both)]
     assert costs[1] / costs[0] == pytest.approx(1.1, abs=0.1)
+
+
+def test_all_parts_are_what_a_compiler_takes() -> None:
+    """Of a module of torch's own it takes nothing, and does not say so."""
+    reader, counter = model(EncoderDecoder), CompileCounter()
+    torch.compiler.reset()
+    for part in reader.parts():
+        part.compile(backend=counter)
+    with torch.no_grad():
+        reader(batch([5, 5], WINDOW))
+    torch.compiler.reset()
+    assert counter.frame_count == 4  # a kind of block and a norm in each of two stacks

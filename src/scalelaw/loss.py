@@ -20,21 +20,32 @@ from scalelaw.contracts import IGNORE
 LOGITS = {"cpu": 1 << 21, "gpu": 1 << 26}
 POSITIONS = 128
 
-Exponentials = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+Softmax = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
 
 
-def exponentials(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Softmax before its division: exp(logits - top) (..., V) in the type of the logits; in float32 (..., 1)
-    their sum, and the top. What held the logits may hold something else then."""
+def softmax(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """All that is taken of the logits (..., V) of positions whose labels are (...).
+
+    Softmax before its division, exp(logits - top) (..., V) in the type of the logits, and what it is to be
+    multiplied with (..., 1), 0 where nothing is asked; the NLL (..., 1) in float32. The gradient by the
+    logits is softmax but at the label, whose place (..., 1) and undivided value (..., 1) come last. What
+    held the logits may hold something else then.
+    """
+    ignored = labels[..., None] == IGNORE
+    index = labels[..., None].masked_fill(ignored, 0)
     top = logits.amax(dim=-1, keepdim=True).float()
+    at_label = logits.gather(-1, index).float() - top
     if torch.compiler.is_compiling():  # powers of two cost three quarters of those of e, a product nothing
         exp = ((logits.float() - top) * math.log2(math.e)).exp2()
     else:
         exp = logits.float().sub_(top).exp_()
-    return exp.to(logits.dtype), exp.sum(dim=-1, keepdim=True), top
+    whole = exp.sum(dim=-1, keepdim=True)
+    nll = (whole.log() - at_label).masked_fill(ignored, 0.0)
+    share = whole.reciprocal().masked_fill(ignored, 0.0)
+    return exp.to(logits.dtype), share, nll, index, (at_label.exp() - whole).to(logits.dtype)
 
 
-def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials = exponentials) -> Tensor:
+def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Softmax = softmax) -> Tensor:
     """Summed cross-entropy in float32, nats: (K,), or () where `weight` is of one model alone.
 
     hidden: (..., E), M positions of each model in turn. weight: (V, E) or (K, V, E). labels: int64, one a
@@ -42,7 +53,7 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
     the (M, V) logits and their gradient never exist as a whole: both gradients are taken chunk by chunk on
     the way forward, as in cut-your-losses kernels (Wijmans et al. 2024; Hsu et al. 2024, Liger). Matmuls run
     in autocast's type where it is on; the softmax in float32. There is no second derivative. by:
-    `exponentials`, or what a compiler made of it.
+    `softmax`, or what a compiler made of it.
     """
     K = 1 if weight.dim() == 2 else len(weight)
     table = weight.view(K, -1, weight.shape[-1])
@@ -66,9 +77,7 @@ def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Exponentials 
 
 class _SummedNLL(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, step: int, by: Exponentials
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, step: int, by: Softmax) -> Tensor:
         K, M, _ = hidden.shape
         total = torch.zeros(K, dtype=torch.float32, device=hidden.device)
         wanted = any(ctx.needs_input_grad)
@@ -76,23 +85,15 @@ class _SummedNLL(torch.autograd.Function):
         to_weight = torch.empty(weight.shape, dtype=torch.float32, device=weight.device) if wanted else None
         kind, weight = weight.dtype, weight.to(hidden.dtype)  # here: its gradient is not to be rounded so
         for i in range(0, M, step):
-            part, asked = hidden[:, i : i + step], labels[:, i : i + step, None]
-            index = asked.masked_fill(asked == IGNORE, 0)
-            logits = _product(part, weight.mT)
-            at_label = logits.gather(-1, index).float()
-            exp, whole, top = by(logits)
-            at_label -= top
-            nll = whole.log() - at_label
-            total += nll.masked_fill_(asked == IGNORE, 0.0).sum(dim=(1, 2))
+            part = hidden[:, i : i + step]
+            exp, share, nll, index, at_label = by(_product(part, weight.mT), labels[:, i : i + step])
+            total += nll.sum(dim=(1, 2))
             if to_hidden is None or to_weight is None:
                 continue
-            # The gradient by the logits is (exp - whole at the label) / whole; the division is left to the
-            # sides of the products that are E wide and not V. Not by `scatter`: of bfloat16 on CPUs it takes
-            # a float32 copy of all the logits and back.
-            gap = (at_label.exp() - whole).to(exp.dtype)
-            at = torch.arange(gap.numel(), device=gap.device)
-            exp.view(-1, exp.shape[-1])[at, index.flatten()] = gap.flatten()
-            share = whole.reciprocal_().masked_fill_(asked == IGNORE, 0.0)
+            # The division is left to the sides of the products that are E wide and not V. Not by `scatter`:
+            # of bfloat16 on CPUs it takes a float32 copy of all the logits and back.
+            at = torch.arange(index.numel(), device=index.device)
+            exp.view(-1, exp.shape[-1])[at, index.flatten()] = at_label.flatten()
             to_hidden[:, i : i + step] = _product(exp, weight) * share
             product = _product(exp.mT, (part * share).to(part.dtype))
             if i:

@@ -66,13 +66,14 @@ def stack(models: Sequence[LanguageModel]) -> LanguageModel:
     for name, module in models[0].named_modules():
         if not list(module.parameters(recurse=False)):
             continue
-        if type(module) not in KINDS:
+        stacked = next((new for kind, new in KINDS.items() if isinstance(module, kind)), None)
+        if stacked is None:
             raise TypeError(
                 f"{name} is a {type(module).__name__}: only {', '.join(k.__name__ for k in KINDS)}"
             )
         *path, last = name.split(".")
         parent = whole.get_submodule(".".join(path))
-        setattr(parent, last, KINDS[type(module)]([model.get_submodule(name) for model in models]))
+        setattr(parent, last, stacked([model.get_submodule(name) for model in models]))
     return whole
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from scalelaw.contracts import BadInput, Batch
-from scalelaw.loss import Exponentials, exponentials, summed_nll
+from scalelaw.loss import Softmax, softmax, summed_nll
 from scalelaw.models.cache import Reader
 from scalelaw.models.layers import Stack
 from scalelaw.models.moe import SparseFeedForward
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module, ABC):
         self.embedding = nn.Embedding(vocab_size, shape.width)
         nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
         self.head = None if tie_embeddings else nn.Linear(shape.width, vocab_size, bias=False)
-        self.exponentials: Exponentials = exponentials
+        self.softmax: Softmax = softmax
         if self.head is not None:
             nn.init.zeros_(self.head.weight)
 
@@ -56,7 +56,7 @@ class LanguageModel(nn.Module, ABC):
 
     def nll(self, batch: Batch) -> Tensor:
         """Summed cross-entropy of what the batch asks, nats in float32; no logits are kept."""
-        return summed_nll(*self.projected(batch), batch.labels[:, batch.start :], self.exponentials)
+        return summed_nll(*self.projected(batch), batch.labels[:, batch.start :], self.softmax)
 
     def projected(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(B, T - batch.start, E) and (V, E), whose product are the logits."""
@@ -95,6 +95,11 @@ class LanguageModel(nn.Module, ABC):
         """Those of all stacks, in the order they are computed in."""
         return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
 
+    def parts(self) -> list[nn.Module]:
+        """What a step computes, but for the embedding and the head: blocks and the norms after them."""
+        stacks = [module for module in self.modules() if isinstance(module, Stack)]
+        return [part for stack in stacks for part in (*stack.blocks, stack.norm)]
+
     def mixtures(self) -> list[SparseFeedForward]:
         """The mixtures of experts among the FFNs. Their auxiliary loss is one of a batch: where there are
         any, a batch's rows can be neither shared out nor computed with another's."""
@@ -120,9 +125,9 @@ class LanguageModel(nn.Module, ABC):
         kernel for the first length alone would be another one in a run that is resumed.
         """
         dynamic = True if varied else None
-        for block in self.blocks():
-            block.compile(dynamic=dynamic)
-        self.exponentials = torch.compile(exponentials, dynamic=dynamic)
+        for part in self.parts():
+            part.compile(dynamic=dynamic)
+        self.softmax = torch.compile(softmax, dynamic=dynamic)
 
     def head_flops(self, positions: int) -> int:
         return 2 * positions * self.shape.width * self.vocab_size

@@ -74,8 +74,14 @@ def _by_products(keys: Tensor) -> bool:
     )
 
 
-def norm(width: int) -> nn.RMSNorm:
-    return nn.RMSNorm(width, eps=EPS)
+class Norm(nn.RMSNorm):
+    # A forward pass in words of our own: of a module of torch's alone, torch compiles nothing.
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+
+def norm(width: int) -> Norm:
+    return Norm(width, eps=EPS)
 
 
 def matrix(fan_in: int, fan_out: int, *, writes: int = 1) -> nn.Linear:
