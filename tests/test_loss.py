@@ -1,10 +1,12 @@
 """The fused loss against the plain one: values, gradients, memory's sake apart."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from training import compiler
 
 from scalelaw import loss
 from scalelaw.contracts import IGNORE
@@ -111,3 +113,23 @@ def test_a_model_has_the_same_sums_in_any_company():
     for k in range(3):
         rows = slice(4 * k, 4 * k + 4)
         assert loss.summed_nll(hidden[rows], weight[k], labels[rows]) == together[k]
+
+
+@pytest.mark.usefixtures("chunks")
+@pytest.mark.parametrize("dynamic", [None, True])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@compiler
+def test_it_is_the_same_where_a_compiler_has_the_softmax(backend, dynamic):
+    """Chunks of one model lie at once in memory, those of three do not, and the last is a shorter one."""
+    torch.compiler.reset()
+    compiled = partial(loss.summed_nll, by=torch.compile(loss.softmax, backend=backend, dynamic=dynamic))
+    for K in (1, 3):
+        given = case(K)
+        exact = gradients(plain, *given)
+        for ours, theirs in zip(gradients(compiled, *given), exact, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = gradients(compiled, *given)
+        for ours, theirs in zip(rounded, exact, strict=True):
+            assert float((ours - theirs).norm() / theirs.norm()) < 0.02
+    torch.compiler.reset()

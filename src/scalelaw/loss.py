@@ -26,23 +26,23 @@ Softmax = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor, Tenso
 def softmax(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """All that is taken of the logits (..., V) of positions whose labels are (...).
 
-    Softmax before its division, exp(logits - top) (..., V) in the type of the logits, and what it is to be
-    multiplied with (..., 1), 0 where nothing is asked; the NLL (..., 1) in float32. The gradient by the
-    logits is softmax but at the label, whose place (..., 1) and undivided value (..., 1) come last. What
-    held the logits may hold something else then.
+    exp (..., V): exp(logits - top), in the type of the logits. share (..., 1), float32: 1 / its sum, 0 where
+    nothing is asked. nll (..., 1), float32, nats. The gradient of nll by the logits is share * exp, but at
+    the label share * (exp - sum): the label's index (..., 1), int64, and exp - sum there (..., 1), in the
+    type of the logits, come last. What held the logits may hold something else then.
     """
     ignored = labels[..., None] == IGNORE
     index = labels[..., None].masked_fill(ignored, 0)
     top = logits.amax(dim=-1, keepdim=True).float()
-    at_label = logits.gather(-1, index).float() - top
+    score = logits.gather(-1, index).float() - top
     if torch.compiler.is_compiling():  # powers of two cost three quarters of those of e, a product nothing
         exp = ((logits.float() - top) * math.log2(math.e)).exp2()
     else:
         exp = logits.float().sub_(top).exp_()
     whole = exp.sum(dim=-1, keepdim=True)
-    nll = (whole.log() - at_label).masked_fill(ignored, 0.0)
+    nll = (whole.log() - score).masked_fill(ignored, 0.0)
     share = whole.reciprocal().masked_fill(ignored, 0.0)
-    return exp.to(logits.dtype), share, nll, index, (at_label.exp() - whole).to(logits.dtype)
+    return exp.to(logits.dtype), share, nll, index, (score.exp() - whole).to(logits.dtype)
 
 
 def summed_nll(hidden: Tensor, weight: Tensor, labels: Tensor, by: Softmax = softmax) -> Tensor:

@@ -48,7 +48,7 @@ class Parallel(ABC):
 
     @abstractmethod
     def objective(self, model: LanguageModel) -> Objective:
-        """What `Step` takes the gradient of, once its blocks are compiled."""
+        """What `Step` takes the gradient of, once its parts are compiled."""
 
     @abstractmethod
     def total(self, value: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 class Step:
     """Takes gradients of `models`, all of one shape, each on its own batch.
 
-    precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of block
+    precision: "float32", or "bfloat16": autocast over float32 weights. compile: compile each kind of part
     once with torch.compile; models of that shape share it, and later processes find it in its cache on disk.
     varied: the lengths of prefixes and targets change from batch to batch. clip: the largest global gradient
     norm of a model. parallel: how processes share the batches. losses: of each model, in place of the NLL,

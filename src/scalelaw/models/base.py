@@ -119,7 +119,8 @@ class LanguageModel(nn.Module, ABC):
         return {"expert_load_least": float(loads.min()), "expert_load_most": float(loads.max())}
 
     def compile_parts(self, *, varied: bool) -> None:
-        """Compile what comes over and over: the blocks, once for all of a shape, and the loss's softmax.
+        """Compile what comes over and over: blocks and last norms, once for all of a shape, and the loss's
+        softmax.
 
         varied: batches are cut differently. They are then compiled for any length from the first on: a first
         kernel for the first length alone would be another one in a run that is resumed.
