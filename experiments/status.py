@@ -46,7 +46,11 @@ def main(cfg: DictConfig) -> None:
                 if cfg.page:
                     write(folder, sight, refresh=every)
                 time.sleep(every)
-                sight = look(folder, patience=patience)
+                try:
+                    sight = look(folder, patience=patience)
+                except ValueError:  # for a moment: a run that begins anew has cleared its folder
+                    if not folder.is_dir():
+                        raise
             live.update(table(sight), refresh=console.is_terminal)
     finally:
         if cfg.page:

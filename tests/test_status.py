@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from importlib import import_module
@@ -238,6 +239,21 @@ def test_a_watch_ends_with_the_study_and_its_page_with_it(tmp_path):
     assert "1/1 runs finished" in output
     assert "refresh" not in live.read_text()
     assert "1 of 1" in live.read_text()
+
+
+def test_a_watch_outlives_a_moment_without_any_run_and_not_its_folder(tmp_path):
+    """A run that begins anew clears its folder before it shows where it is."""
+    going(tmp_path / "runs" / "a")
+    process = start("experiments.status", "runs=runs", "watch=0.1", cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    shutil.rmtree(tmp_path / "runs" / "a")
+    for _ in range(3):
+        assert process.stdout.readline().startswith("0/1 runs finished, 1 running")
+    shutil.rmtree(tmp_path / "runs")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert output.endswith("error: runs=runs: no run there\n")
 
 
 def test_a_watch_that_is_stopped_leaves_a_page_that_does_not_go_on(tmp_path):
