@@ -93,12 +93,10 @@ class LanguageModel(nn.Module, ABC):
 
     def blocks(self) -> list[nn.Module]:
         """Those of all stacks, in the order they are computed in."""
-        return [block for module in self.modules() if isinstance(module, Stack) for block in module.blocks]
+        return [block for stack in self._stacks() for block in stack.blocks]
 
-    def parts(self) -> list[nn.Module]:
-        """What a step computes, but for the embedding and the head: blocks and the norms after them."""
-        stacks = [module for module in self.modules() if isinstance(module, Stack)]
-        return [part for stack in stacks for part in (*stack.blocks, stack.norm)]
+    def _stacks(self) -> list[Stack]:
+        return [module for module in self.modules() if isinstance(module, Stack)]
 
     def mixtures(self) -> list[SparseFeedForward]:
         """The mixtures of experts among the FFNs. Their auxiliary loss is one of a batch: where there are
@@ -126,8 +124,9 @@ class LanguageModel(nn.Module, ABC):
         kernel for the first length alone would be another one in a run that is resumed.
         """
         dynamic = True if varied else None
-        for part in self.parts():
-            part.compile(dynamic=dynamic)
+        for stack in self._stacks():
+            for part in (*stack.blocks, stack.norm):
+                part.compile(dynamic=dynamic)
         self.softmax = torch.compile(softmax, dynamic=dynamic)
 
     def head_flops(self, positions: int) -> int:
